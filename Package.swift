@@ -1,0 +1,129 @@
+// swift-tools-version: 6.2
+import Foundation
+import PackageDescription
+
+// The map of the modules and the direction of their imports is in README.md ("The map of the code").
+
+func shared(_ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource] = []) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Shared/\(name)", resources: resources)
+}
+
+func service(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, path: "Services/\(name)")
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, path: "Tests/\(name)", resources: resources)
+}
+
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let configuration: Target.Dependency = .product(name: "Configuration", package: "swift-configuration")
+let collections: Target.Dependency = .product(name: "Collections", package: "swift-collections")
+let workerParts: [Target.Dependency] = [
+    "Matryoshka", "ZeroMQ", "WireProtocol", "ServiceRuntime", "WorkerRuntime", arguments, logging,
+]
+
+let package = Package(
+    name: "matryoshka",
+    products: [
+        .executable(name: "mrl-coordinator", targets: ["Coordinator"]),
+        .executable(name: "mrl-encoder", targets: ["EncoderWorker"]),
+        .executable(name: "mrl-shortlist", targets: ["ShortlistWorker"]),
+        .executable(name: "mrl-rerank", targets: ["RerankWorker"]),
+        .executable(name: "mrl", targets: ["CommandLine"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    ],
+    targets: [
+        // No pkgConfig for libzmq: its .pc carries a flag that SwiftPM refuses, and `link "zmq"` is enough.
+        .systemLibrary(name: "CZeroMQ", path: "Shared/CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
+        .systemLibrary(
+            name: "COpenBLAS",
+            path: "Shared/COpenBLAS",
+            pkgConfig: "openblas",
+            providers: [.apt(["libopenblas-dev"])]
+        ),
+        .systemLibrary(
+            name: "CPostgreSQL",
+            path: "Shared/CPostgreSQL",
+            pkgConfig: "libpq",
+            providers: [.apt(["libpq-dev"])]
+        ),
+        .target(name: "CPlatform", path: "Shared/CPlatform"),
+        .target(name: "CVectorKernels", path: "Shared/CVectorKernels", cSettings: [.unsafeFlags(["-O3"])]),
+
+        shared("Matryoshka"),
+        shared("VectorMath", ["Matryoshka", "CVectorKernels", "COpenBLAS"]),
+        shared("Shortlist", ["Matryoshka", "VectorMath"]),
+        shared("Reranking", ["Matryoshka", "VectorMath"]),
+        shared("Encoding", ["Matryoshka", "VectorMath"]),
+        shared("Learning", ["Matryoshka", "VectorMath", "Encoding"]),
+        shared("Evaluation", ["Matryoshka", "VectorMath"]),
+        shared("WireProtocol", ["Matryoshka"]),
+        shared("Coordination", ["Matryoshka", "WireProtocol", collections]),
+        shared("ZeroMQ", ["CZeroMQ", "CPlatform"]),
+        shared("PostgreSQL", ["CPostgreSQL", "CPlatform"]),
+        shared("DocumentStore", ["Matryoshka", "PostgreSQL"], resources: [.embedInCode("Migrations")]),
+        shared("ServiceRuntime", ["CPlatform", logging, configuration]),
+        shared(
+            "WorkerRuntime",
+            ["Matryoshka", "ZeroMQ", "WireProtocol", "DocumentStore", "PostgreSQL", "ServiceRuntime", logging]
+        ),
+        shared("RetrievalTesting", ["Matryoshka"]),
+
+        service(
+            "Coordinator",
+            [
+                "Matryoshka", "ZeroMQ", "WireProtocol", "Coordination", "PostgreSQL", "DocumentStore",
+                "ServiceRuntime", arguments, logging, collections,
+            ]
+        ),
+        service("EncoderWorker", workerParts + ["Encoding"]),
+        service("ShortlistWorker", workerParts + ["Shortlist", "DocumentStore"]),
+        service("RerankWorker", workerParts + ["Reranking", "DocumentStore", "PostgreSQL"]),
+        service(
+            "CommandLine",
+            [
+                "Matryoshka", "ZeroMQ", "WireProtocol", "ServiceRuntime", "PostgreSQL", "DocumentStore", "Encoding",
+                "Learning", "Evaluation", arguments, logging,
+            ]
+        ),
+
+        tests("MatryoshkaTests", ["Matryoshka"]),
+        tests("VectorMathTests", ["VectorMath", "RetrievalTesting"]),
+        tests("ShortlistTests", ["Shortlist", "VectorMath", "Matryoshka", "RetrievalTesting"]),
+        tests("RerankingTests", ["Reranking", "VectorMath", "Matryoshka", "RetrievalTesting"]),
+        tests("EncodingTests", ["Encoding"]),
+        tests("LearningTests", ["Learning", "Encoding"]),
+        tests("EvaluationTests", ["Evaluation", "Matryoshka"]),
+        tests("WireProtocolTests", ["WireProtocol", "Matryoshka"]),
+        tests("CoordinationTests", ["Coordination", "WireProtocol", "Matryoshka"]),
+        tests("ZeroMQTests", ["ZeroMQ"]),
+        tests("DocumentStoreTests", ["DocumentStore", "PostgreSQL", "Matryoshka"]),
+        tests("ServiceRuntimeTests", ["ServiceRuntime"]),
+        tests(
+            "ClusterTests",
+            [
+                "Coordinator", "EncoderWorker", "ShortlistWorker", "RerankWorker", "CommandLine", "Matryoshka",
+                "ZeroMQ", "WireProtocol", "PostgreSQL", "DocumentStore", "RetrievalTesting",
+            ]
+        ),
+    ]
+)
+
+// One set of rules for every Swift target. The C targets take none of them.
+let cTargets: Set = ["CZeroMQ", "COpenBLAS", "CPostgreSQL", "CPlatform", "CVectorKernels"]
+for target in package.targets where !cTargets.contains(target.name) {
+    target.swiftSettings = [
+        .swiftLanguageMode(.v6),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .treatAllWarnings(as: .error),
+    ]
+}

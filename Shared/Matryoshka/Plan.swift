@@ -1,0 +1,263 @@
+/// How one stage's numbers are held when it is scored.
+///
+/// The order is that of rising precision.
+public enum Precision: String, Sendable, Hashable, Comparable, CaseIterable, Codable {
+    case bit
+    case int8
+    case float16
+    case float32
+
+    private var rank: Int {
+        switch self {
+        case .bit: 0
+        case .int8: 1
+        case .float16: 2
+        case .float32: 3
+        }
+    }
+
+    public static func < (left: Precision, right: Precision) -> Bool { left.rank < right.rank }
+}
+
+/// How two vectors are compared.
+public enum Similarity: String, Sendable, Hashable, CaseIterable, Codable {
+    /// The cosine of two prefixes, each renormalised.
+    case cosine
+    /// The raw dot product of two prefixes.
+    case dot
+}
+
+/// One step of a plan: keep the best `keep` by similarity over the first `dimensions`.
+public struct Stage: Sendable, Hashable {
+    /// Length of the prefix that is compared.
+    public var dimensions: Int
+    /// How many rows go on to the next stage.
+    public var keep: Int
+    /// As what the prefix is read; nil leaves it to the collection (resident score first, float32 last).
+    public var precision: Precision?
+
+    /// Makes a stage; a plan checks it.
+    public init(dimensions: Int, keep: Int, precision: Precision? = nil) {
+        self.dimensions = dimensions
+        self.keep = keep
+        self.precision = precision
+    }
+}
+
+/// Stages of a search, from few dimensions and many rows to all dimensions and k rows
+/// (adaptive retrieval and funnel: Kusupati et al. 2022, §4.3.1).
+public struct Plan: Sendable, Hashable, CustomStringConvertible {
+    /// In the order in which they run.
+    public var stages: [Stage]
+
+    /// Makes a plan that is not yet checked; see ``resolved(in:)``.
+    public init(stages: [Stage]) { self.stages = stages }
+
+    /// The plan of a request that names none: scan the resident head, rerank at full size.
+    ///
+    /// - Parameters:
+    ///   - k: Hits asked for.
+    ///   - space: What the collection allows.
+    public static func standard(k: Int, in space: PlanSpace) -> Plan {
+        let full = space.dimensions
+        let first = max(space.smallestDimensions, min(64, space.residentWidth))
+        if first > space.residentWidth || first >= full || !space.isMatryoshka {
+            return Plan(stages: [Stage(dimensions: full, keep: k)])
+        }
+        let keep = max(k, min(max(40 * k, 400), 2000))
+        return Plan(stages: [Stage(dimensions: first, keep: keep), Stage(dimensions: full, keep: k)])
+    }
+
+    public var description: String {
+        stages.map { stage in
+            let suffix = stage.precision.map { "," + $0.rawValue } ?? ""
+            return "(\(stage.dimensions),\(stage.keep)\(suffix))"
+        }.joined(separator: " ")
+    }
+}
+
+/// What a collection allows a plan to ask for.
+public struct PlanSpace: Sendable, Hashable {
+    /// Full size D of the stored vectors.
+    public var dimensions: Int
+    /// Smallest size that the model was trained for; equals `dimensions` where it is not Matryoshka.
+    public var smallestDimensions: Int
+    /// False: only the full size is legal.
+    public var isMatryoshka: Bool
+    /// H: dimensions that shortlist workers hold.
+    public var residentWidth: Int
+    /// As what they hold them: int8 or float32.
+    public var residentPrecision: Precision
+
+    /// Makes a space; `smallestDimensions <= dimensions`, `residentWidth <= dimensions`.
+    public init(
+        dimensions: Int,
+        smallestDimensions: Int,
+        isMatryoshka: Bool = true,
+        residentWidth: Int,
+        residentPrecision: Precision
+    ) {
+        self.dimensions = dimensions
+        self.smallestDimensions = smallestDimensions
+        self.isMatryoshka = isMatryoshka
+        self.residentWidth = residentWidth
+        self.residentPrecision = residentPrecision
+    }
+}
+
+/// The limits that `hello` tells (proto-docs, "Limits").
+public enum SearchLimits {
+    /// Rows that a stage may keep.
+    public static let keepMax = 65_536
+    /// Hits that a search may ask for.
+    public static let hitsMax = 10_000
+    /// Queries in one batch.
+    public static let batchMax = 256
+    /// Queries times the widest keep.
+    public static let batchRowsMax = 1_000_000
+    /// Stages of a plan.
+    public static let stagesMax = 16
+}
+
+/// Why a plan is refused. ``field`` names the place, ``allowed`` what would pass.
+public struct PlanError: Error, Sendable, Hashable {
+    /// For example `plan[1].keep`.
+    public var field: String
+    /// One sentence.
+    public var message: String
+    /// What is allowed there, for people.
+    public var allowed: String
+    /// True where the plan is legal but this build does not serve it.
+    public var isUnsupported: Bool
+
+    /// Makes an error.
+    public init(field: String, message: String, allowed: String, isUnsupported: Bool = false) {
+        self.field = field
+        self.message = message
+        self.allowed = allowed
+        self.isUnsupported = isUnsupported
+    }
+}
+
+/// A plan that a collection can run, with each stage's place decided.
+public struct ResolvedPlan: Sendable, Hashable {
+    /// One stage with its precision decided.
+    public struct Step: Sendable, Hashable {
+        /// Length of the prefix.
+        public var dimensions: Int
+        /// Rows that go on.
+        public var keep: Int
+        /// int8 or float32 where resident; float16 or float32 at the rerank workers.
+        public var precision: Precision
+
+        /// Makes a step.
+        public init(dimensions: Int, keep: Int, precision: Precision) {
+            self.dimensions = dimensions
+            self.keep = keep
+            self.precision = precision
+        }
+    }
+
+    /// All steps in order; never empty.
+    public var steps: [Step]
+    /// How many of the first steps the shortlist workers score. 0: rerank workers scan all rows for the first step.
+    public var residentCount: Int
+
+    /// Makes a resolved plan; used by ``Plan/resolved(in:)`` and by decoders.
+    public init(steps: [Step], residentCount: Int) {
+        self.steps = steps
+        self.residentCount = residentCount
+    }
+
+    /// Hits of the plan.
+    public var k: Int { steps[steps.count - 1].keep }
+    /// No head can start this plan: rerank workers scan their slots.
+    public var isExhaustive: Bool { residentCount == 0 }
+    /// The plan as a reply tells it.
+    public var plan: Plan {
+        Plan(stages: steps.map { Stage(dimensions: $0.dimensions, keep: $0.keep, precision: $0.precision) })
+    }
+}
+
+extension Plan {
+    /// Checks the plan against a collection and decides where each stage runs.
+    ///
+    /// A stage is resident while all before it are, it is not the last, it is no wider than H, and its precision is
+    /// left open or is the resident one (architecture §3).
+    ///
+    /// - Throws: ``PlanError`` naming the stage.
+    public func resolved(in space: PlanSpace) throws(PlanError) -> ResolvedPlan {
+        guard !stages.isEmpty, stages.count <= SearchLimits.stagesMax else {
+            throw PlanError(
+                field: "plan",
+                message: "a plan has \(stages.count) stages",
+                allowed: "1 to \(SearchLimits.stagesMax) stages"
+            )
+        }
+        let smallest = space.isMatryoshka ? space.smallestDimensions : space.dimensions
+        let sizes =
+            space.isMatryoshka
+            ? "\(smallest) to \(space.dimensions)"
+            : "\(space.dimensions) only: the collection's model is not Matryoshka"
+        var steps: [ResolvedPlan.Step] = []
+        var residentCount = 0
+        for (index, stage) in stages.enumerated() {
+            let isLast = index == stages.count - 1
+            guard stage.dimensions >= smallest, stage.dimensions <= space.dimensions else {
+                throw PlanError(
+                    field: "plan[\(index)].dimensions",
+                    message: "\(stage.dimensions) dimensions are not allowed",
+                    allowed: sizes
+                )
+            }
+            guard stage.keep >= 1, stage.keep <= (isLast ? SearchLimits.hitsMax : SearchLimits.keepMax) else {
+                throw PlanError(
+                    field: "plan[\(index)].keep",
+                    message: "keep is \(stage.keep)",
+                    allowed: "1 to \(isLast ? SearchLimits.hitsMax : SearchLimits.keepMax)"
+                )
+            }
+            if stage.precision == .bit {
+                throw PlanError(
+                    field: "plan[\(index)].precision",
+                    message: "precision bit is not served",
+                    allowed: "int8, float16, float32",
+                    isUnsupported: true
+                )
+            }
+            let mayBeResident =
+                residentCount == index && !isLast && stage.dimensions <= space.residentWidth
+                && (stage.precision == nil || stage.precision == space.residentPrecision)
+            if mayBeResident { residentCount += 1 }
+            let precision = mayBeResident ? space.residentPrecision : (stage.precision ?? .float32)
+            if precision == .int8 && !mayBeResident {
+                throw PlanError(
+                    field: "plan[\(index)].precision",
+                    message: "int8 is only held for the first \(space.residentWidth) dimensions, "
+                        + "before any wider or more precise stage, and never serves the last stage",
+                    allowed: "float16 or float32 for this stage"
+                )
+            }
+            if let before = steps.last {
+                guard stage.dimensions > before.dimensions
+                    || (stage.dimensions == before.dimensions && precision > before.precision)
+                else {
+                    throw PlanError(
+                        field: "plan[\(index)].dimensions",
+                        message: "\(stage.dimensions) dimensions follow \(before.dimensions)",
+                        allowed: "more than \(before.dimensions), or the same at a higher precision"
+                    )
+                }
+                guard stage.keep <= before.keep else {
+                    throw PlanError(
+                        field: "plan[\(index)].keep",
+                        message: "keep grows from \(before.keep) to \(stage.keep)",
+                        allowed: "1 to \(before.keep)"
+                    )
+                }
+            }
+            steps.append(.init(dimensions: stage.dimensions, keep: stage.keep, precision: precision))
+        }
+        return ResolvedPlan(steps: steps, residentCount: residentCount)
+    }
+}
