@@ -1,0 +1,187 @@
+import Coordination
+import DocumentStore
+import Matryoshka
+import ServiceRuntime
+import WireProtocol
+import ZeroMQ
+
+extension CoordinatorService {
+    func frontReceived(_ message: ReceivedMessage) {
+        if message.isTruncated {
+            metrics.malformed += 1
+            let prefix = FrontCodec.split(message.frames)?.prefix ?? Array(message.frames.prefix(1))
+            refuse(
+                prefix,
+                FrontError(
+                    .tooLarge,
+                    field: "frames",
+                    "the message is larger than this server takes",
+                    allowed: "at most \(FrontLimits.buffersMax) buffers and \(FrontLimits.requestBytesMax) bytes"
+                )
+            )
+            return
+        }
+        guard let (prefix, header, buffers) = FrontCodec.split(message.frames) else {
+            metrics.malformed += 1
+            if let (prefix, error) = FrontCodec.refusal(of: message.frames) { refuse(prefix, error) }
+            return
+        }
+        do {
+            accept(try FrontRequest.decode(header: header, buffers: buffers), prefix: prefix)
+        } catch {
+            metrics.malformed += 1
+            refuse(prefix, error, id: FrontRequest.peekID(header: header))
+        }
+    }
+
+    private func refuse(_ prefix: [[UInt8]], _ error: FrontError, id: String = "") {
+        metrics.count(error.code, collection: 0, now: wallMinute)
+        send(FrontReply(id: id, body: .error(error)), prefix)
+    }
+
+    /// Sends a reply; what the client's queue does not take waits in the outbox.
+    func send(_ reply: FrontReply, _ prefix: [[UInt8]]) {
+        guard let client = prefix.first else { return }
+        let frames = prefix + reply.encode()
+        if outbox.holds(client) {
+            outbox.add(frames, client: client, now: now)
+            return
+        }
+        switch attempt(frames) {
+        case .sent: break
+        case .gone: outbox.drop()
+        case .later: outbox.add(frames, client: client, now: now)
+        }
+    }
+
+    func flushOutbox() {
+        guard !outbox.isEmpty else { return }
+        outbox.flush(now: now) { attempt($0) }
+    }
+
+    private func attempt(_ frames: [[UInt8]]) -> Outbox.Attempt {
+        switch try? front.send(frames) {
+        case .sent?: .sent
+        case .wouldBlock?: .later
+        case .unreachable?, nil: .gone
+        }
+    }
+
+    private func accept(_ request: FrontRequest, prefix: [[UInt8]]) {
+        let client = prefix[0]
+        func answer(_ body: FrontReplyBody) { send(FrontReply(id: request.id, body: body), prefix) }
+        switch request.body {
+        case .hello:
+            answer(.object(type: "welcome", json: hello))
+            return
+        case .status:
+            answer(.object(type: "status", json: status))
+            return
+        case .cancel(let target):
+            answer(.object(type: "cancelled", json: .object([.init("found", .bool(cancel(target, of: client)))])))
+            return
+        case .search, .encode, .upsert, .delete, .get, .collections:
+            break
+        }
+        if stopping {
+            answer(.error(FrontError(.unavailable, "this coordinator is stopping", retryAfterMilliseconds: 1000)))
+            return
+        }
+        var cost = 1
+        if case .search(let search) = request.body { cost = search.query.count }
+        if let refusal = admission.admit(client: client, cost: cost) {
+            let limit =
+                refusal == .clientFull
+                ? "\(admission.perClient) requests of one client" : "\(admission.total) requests"
+            metrics.count(.overloaded, collection: 0, now: wallMinute)
+            answer(
+                .error(
+                    FrontError(
+                        .overloaded,
+                        refusal == .clientFull
+                            ? "this client has too many requests under way" : "too many requests are under way",
+                        allowed: limit,
+                        retryAfterMilliseconds: 50
+                    )
+                )
+            )
+            return
+        }
+        let key = nextKey
+        nextKey += 1
+        let time = now
+        var traceHigh = request.traceHigh
+        var traceLow = request.traceLow
+        if traceHigh == 0 && traceLow == 0 {
+            traceHigh = UInt64.random(in: 1...UInt64.max)
+            traceLow = UInt64.random(in: 1...UInt64.max)
+        }
+        running[key] = Running(
+            client: client,
+            prefix: prefix,
+            id: request.id,
+            kind: .write,
+            cost: cost,
+            collection: 0,
+            deadline: time + UInt64(request.deadlineMilliseconds) * 1000,
+            started: time,
+            traceHigh: traceHigh,
+            traceLow: traceLow
+        )
+        if !request.id.isEmpty { byClientID[client + Array(request.id.utf8)] = key }
+        switch request.body {
+        case .search(let search): begin(search, key)
+        case .encode(let encode): begin(encode, key)
+        case .upsert(let upsert): begin(upsert, key)
+        case .delete(let delete): begin(delete, key)
+        case .get(let get): begin(get, key)
+        case .collections(let action): begin(action, key)
+        case .hello, .status, .cancel: break
+        }
+    }
+
+    /// Ends a request with its answer; later answers to it are dropped.
+    func finish(_ key: UInt64, _ body: FrontReplyBody) {
+        guard let done = running.removeValue(forKey: key) else { return }
+        for timer in done.timers { loop.cancel(timer) }
+        if !done.id.isEmpty {
+            let clientID = done.client + Array(done.id.utf8)
+            if byClientID[clientID] == key { byClientID[clientID] = nil }
+        }
+        admission.release(client: done.client, cost: done.cost)
+        if case .error(let error) = body { metrics.count(error.code, collection: done.collection, now: wallMinute) }
+        send(FrontReply(id: done.id, body: body), done.prefix)
+    }
+
+    func fail(_ key: UInt64, _ error: FrontError) { finish(key, .error(error)) }
+
+    /// Answers with an error should nothing else have answered by the deadline.
+    func guardDeadline(_ key: UInt64, _ message: String) {
+        guard let request = running[key] else { return }
+        let left = max(0, Int(request.deadline) - Int(now))
+        running[key]?.timers.append(
+            loop.schedule(afterMicroseconds: left) { [self] in
+                fail(key, FrontError(.deadlineExceeded, message))
+            }
+        )
+    }
+
+    private func cancel(_ target: String, of client: [UInt8]) -> Bool {
+        guard let key = byClientID[client + Array(target.utf8)], running[key] != nil else { return false }
+        abandonParts(of: key)
+        fail(key, FrontError(.cancelled, "the client cancelled this request"))
+        return true
+    }
+
+    /// The collection behind a name or alias.
+    func resolve(_ name: String) throws(FrontError) -> CollectionRecord {
+        if let number = names[name], let record = collections[number] { return record }
+        let known = names.keys.sorted().prefix(20).joined(separator: ", ")
+        throw FrontError(
+            .unknownCollection,
+            field: "collection",
+            "there is no collection or alias \(name)",
+            allowed: known.isEmpty ? "none exists yet; create one with collections/create" : known
+        )
+    }
+}

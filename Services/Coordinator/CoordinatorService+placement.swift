@@ -1,0 +1,207 @@
+import Coordination
+import DocumentStore
+import Matryoshka
+import ServiceRuntime
+import WireProtocol
+import ZeroMQ
+
+extension CoordinatorService {
+    var isLeader: Bool { term != nil && now < leaseValidUntil }
+
+    func leadershipTick() {
+        let seconds = Double(settings[.coordinatorLeaseSeconds])
+        let asked = now
+        let name = name
+        if let term {
+            control.run(
+                { try $0.renewLease(term: term, holder: name, seconds: seconds) },
+                then: { [self] result in
+                    switch result {
+                    case .success(true):
+                        noteDatabase(true)
+                        leaseValidUntil = asked + UInt64(seconds * 1_000_000)
+                    case .success(false):
+                        noteDatabase(true)
+                        log.warning("leadership lost to another coordinator", metadata: ["term": "\(term)"])
+                        self.term = nil
+                    case .failure(let error):
+                        noteDatabase(false, error)
+                    }
+                }
+            )
+        } else {
+            control.run(
+                { try $0.acquireLease(holder: name, seconds: seconds) },
+                then: { [self] result in
+                    switch result {
+                    case .success(let term?):
+                        noteDatabase(true)
+                        self.term = term
+                        leaseValidUntil = asked + UInt64(seconds * 1_000_000)
+                        log.notice("leader", metadata: ["term": "\(term)"])
+                        for worker in registry.workers.keys { sendMap(to: worker) }
+                        place()
+                    case .success(nil): noteDatabase(true)
+                    case .failure(let error): noteDatabase(false, error)
+                    }
+                }
+            )
+        }
+    }
+
+    func noteDatabase(_ isReachable: Bool, _ error: (any Error)? = nil) {
+        if databaseReachable != isReachable {
+            if isReachable {
+                log.notice("database reachable again")
+            } else {
+                log.error("database away: searches go on, the shard map is frozen", metadata: ["reason": "\(error.map { "\($0)" } ?? "")"])
+            }
+        }
+        databaseReachable = isReachable
+    }
+
+    func refreshCollections(then: (@Sendable () -> Void)? = nil) {
+        control.run(
+            { (try $0.collections(), try $0.pendingCounts()) },
+            then: { [self] result in
+                if let (records, pending) = try? result.get() {
+                    pendingCounts = pending
+                    let fresh = Dictionary(uniqueKeysWithValues: records.map { ($0.shape.collection, $0) })
+                    if fresh != collections {
+                        collections = fresh
+                        renameCollections()
+                        place()
+                    }
+                }
+                then?()
+            }
+        )
+    }
+
+    func renameCollections() {
+        names = [:]
+        for (number, record) in collections {
+            for alias in record.aliases { names[alias] = number }
+        }
+        for (number, record) in collections { names[record.shape.name] = number }
+    }
+
+    /// Brings the shard map up to date; it counts once PostgreSQL has it.
+    func place() {
+        guard isLeader, !savingPlacement, now >= placeNotBefore, let term else { return }
+        var demands: [Placement.Demand] = []
+        for record in collections.values.sorted(by: { $0.shape.collection < $1.shape.collection }) {
+            for shape in [record.shape] + [record.targetShape].compactMap({ $0 }) {
+                demands.append(demand(shape, record, .shortlist))
+            }
+            demands.append(demand(record.shape, record, .rerank))
+        }
+        var hosts: [WorkerRole: [Placement.Host]] = [:]
+        for role in [WorkerRole.shortlist, .rerank] {
+            hosts[role] = registry.workers(of: role).map {
+                Placement.Host(
+                    worker: $0.incarnation,
+                    capacityBytes: $0.registration.capacityBytes,
+                    isDraining: $0.isDraining
+                )
+            }
+        }
+        var next = placement
+        next.update(demands: demands, hosts: hosts, directory: directory)
+        completeGenerations(term)
+        guard next.units != placement.units else {
+            placement = next
+            return
+        }
+        savingPlacement = true
+        let rows = next.units.flatMap { holding, units in
+            units.enumerated().flatMap { shard, unit -> [AssignmentRow] in
+                [(unit.holder, "assigned"), (unit.next, "loading")].compactMap { worker, state in
+                    worker.map {
+                        AssignmentRow(
+                            collection: holding.collection,
+                            generation: holding.generation,
+                            role: holding.role.rawValue,
+                            shard: UInt16(shard),
+                            worker: $0,
+                            state: state
+                        )
+                    }
+                }
+            }
+        }
+        let nextEpoch = epoch + 1
+        control.run(
+            { try $0.saveAssignments(term: term, epoch: nextEpoch, rows) },
+            then: { [self, next] result in
+                savingPlacement = false
+                switch result {
+                case .success(true):
+                    placement = next
+                    epoch = nextEpoch
+                    for worker in registry.workers.keys { sendMap(to: worker) }
+                    place()
+                case .success(false):
+                    self.term = nil
+                case .failure(let error):
+                    noteDatabase(!error.isDatabaseAway, error)
+                }
+            }
+        )
+    }
+
+    private func demand(_ shape: CollectionShape, _ record: CollectionRecord, _ role: WorkerRole) -> Placement.Demand {
+        let holding = Holding(collection: shape.collection, generation: shape.generation, role: role)
+        let width = shape.residentPrecision == .int8 ? shape.residentWidth : shape.residentWidth * 4
+        let perRow = role == .shortlist ? width + 20 : shape.dimensions * 4 + 56
+        let expected = max(0, record.rowsEstimate) / Slots.shardCount * perRow
+        let bytes = (0..<UInt16(Slots.shardCount)).map { shard in
+            directory.replicas(of: holding, shard: shard).filter { $0.state == .ready }.map(\.bytes).max() ?? expected
+        }
+        return Placement.Demand(holding: holding, shardBytes: bytes)
+    }
+
+    /// Switches collections whose next generation is ready everywhere.
+    private func completeGenerations(_ term: Int64) {
+        for record in collections.values {
+            guard let target = record.targetShape else { continue }
+            let holding = Holding(collection: target.collection, generation: target.generation, role: .shortlist)
+            guard directory.readyShardCount(holding) == Slots.shardCount else { continue }
+            control.run(
+                {
+                    _ = try $0.completeGeneration(
+                        collection: target.collection,
+                        generation: target.generation,
+                        term: term
+                    )
+                },
+                then: { [self] _ in refreshCollections() }
+            )
+        }
+    }
+
+    /// Tells a worker all that it shall hold.
+    func sendMap(to worker: UInt64) {
+        guard isLeader, let target = registry.workers[worker] else { return }
+        var entries: [ShardAssignments.Assigned] = []
+        for record in collections.values.sorted(by: { $0.shape.collection < $1.shape.collection }) {
+            for shape in [record.shape] + [record.targetShape].compactMap({ $0 }) {
+                let role = target.registration.role
+                if role == .rerank && shape.generation != record.shape.generation { continue }
+                let holding = Holding(collection: shape.collection, generation: shape.generation, role: role)
+                let shards = placement.shards(of: holding, at: worker)
+                guard !shards.isEmpty else { continue }
+                var wire = WireShape(shape)
+                wire.generation = holding.generation
+                entries.append(ShardAssignments.Assigned(shape: wire, shards: shards))
+            }
+        }
+        let message = BackMessage(
+            header: BackHeader(type: .map, incarnation: worker, epoch: epoch),
+            body: .map(ShardAssignments(epoch: epoch, collections: entries))
+        )
+        if (try? back.send([target.route] + message.encode())) == .unreachable {
+            loop.enqueue { [self] in workerLost(worker) }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+import Coordination
+import DocumentStore
+import Glibc
+import Logging
+import Matryoshka
+import PostgreSQL
+import ServiceRuntime
+import WireProtocol
+import ZeroMQ
+
+/// The coordinator: two ROUTERs, the running requests, and what it knows of workers and collections.
+///
+/// Everything here is used on the event loop's thread alone, hence `@unchecked Sendable`; PostgreSQL is reached through
+/// ``StoreThread``s whose answers come back to the loop.
+final class CoordinatorService: @unchecked Sendable {
+    /// A search or a write under way.
+    struct Running {
+        enum Kind {
+            case search(SearchMachine)
+            case encode(EncodeRequest)
+            case write
+        }
+        var client: [UInt8]
+        var prefix: [[UInt8]]
+        var id: String
+        var kind: Kind
+        var cost: Int
+        var collection: UInt32
+        var deadline: UInt64
+        var started: UInt64
+        var timers: [TimerID] = []
+        var traceHigh: UInt64
+        var traceLow: UInt64
+    }
+
+    /// A message to a worker that has not been answered.
+    struct Sent {
+        enum Owner {
+            case search(UInt64, part: Int)
+            case encode(UInt64)
+            /// Texts of an upsert: the answer goes to the closure (nil: failed, with the reason).
+            case texts((Result<Vectors, FrontError>) -> Void)
+        }
+        var owner: Owner
+        var worker: UInt64
+        var at: UInt64
+    }
+
+    /// A message that waits for a worker's credit.
+    struct Waiting {
+        var number: UInt64
+        var message: BackMessage
+        var deadline: UInt64
+    }
+
+    let loop: EventLoop
+    let context: Context
+    let front: Socket
+    let back: Socket
+    let settings: Settings
+    let signals: TerminationSignals
+    let log: Logger
+    let name: String
+    let incarnation: UInt64
+    let control: StoreThread
+    let writes: StoreThread
+    let reads: StoreThread
+    let operations: StoreThread
+    let startedAt: UInt64
+
+    // Workers and shards.
+    var registry = WorkerRegistry()
+    var directory = ShardDirectory()
+    var placement = Placement()
+    var epoch: UInt64 = 0
+    var savingPlacement = false
+    var incarnations: Range<UInt64>
+    var mapsSent: [UInt64: UInt64] = [:]
+    var placeNotBefore: UInt64
+
+    // Collections.
+    var collections: [UInt32: CollectionRecord] = [:]
+    var names: [String: UInt32] = [:]
+    var pendingCounts: [String: Int] = [:]
+
+    // Leadership.
+    var term: Int64?
+    var leaseValidUntil: UInt64 = 0
+    var databaseReachable = true
+
+    // Requests.
+    var running: [UInt64: Running] = [:]
+    var byClientID: [[UInt8]: UInt64] = [:]
+    var nextKey: UInt64 = 1
+    var sent: [UInt64: Sent] = [:]
+    var nextNumber: UInt64 = 1
+    var waiting: [UInt64: [Waiting]] = [:]
+    var waits = SearchableWaits<UInt64>()
+    var waitReplies: [UInt64: WriteReply] = [:]
+    var admission: Admission
+    var outbox = Outbox()
+    var metrics = SearchMetrics()
+    var stopping = false
+
+    /// Queries waiting for one worker's credit before OVERLOADED.
+    static let waitingPerWorkerMax = 1024
+    static let writesWaitingMax = 256
+
+    init(settings: Settings, signals: TerminationSignals) throws {
+        self.settings = settings
+        self.signals = signals
+        log = Logger(label: "coordinator")
+        loop = try EventLoop(name: "coordinator")
+        startedAt = EventLoop.nowMicroseconds()
+        let database = ConnectionSettings(url: settings[.databaseURL], applicationName: "mrl-coordinator")
+        let store: Store
+        do {
+            store = Store(try Connection(database))
+        } catch {
+            throw StartupFailure("the database cannot be reached: \(error); set DATABASE_URL or --database-url")
+        }
+        try store.checkSchema()
+        incarnations = try store.reserveIncarnations(count: 1000)
+        incarnation = incarnations.lowerBound
+        incarnations = (incarnations.lowerBound + 1)..<incarnations.upperBound
+        var host = [CChar](repeating: 0, count: 256)
+        gethostname(&host, 255)
+        name = String(decoding: host.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) + ":\(getpid())"
+        let hadAssignments = try !store.loadAssignments().rows.isEmpty
+        epoch = try store.loadAssignments().epoch
+        // After a restart, workers that still hold their shards get time to come back before shards are dealt anew.
+        placeNotBefore = startedAt + (hadAssignments ? 2_500_000 : 300_000)
+        for record in try store.collections() { collections[record.shape.collection] = record }
+
+        admission = Admission(
+            total: settings[.coordinatorInflightMax],
+            perClient: settings[.coordinatorClientInflightMax]
+        )
+        context = Context()
+        var frontOptions = SocketOptions()
+        // Bounds what a client that never reads can pile up here; more waits in the outbox, which is bounded too.
+        frontOptions.sendHighWater = 64
+        frontOptions.receiveHighWater = 256
+        frontOptions.maxMessageBytes = Int64(FrontLimits.requestBytesMax) + 64
+        frontOptions.totalBytesMax = FrontLimits.requestBytesMax + FrontLimits.headerBytesMax + 4096
+        frontOptions.curve = try Self.curve(settings)
+        front = try Socket(context, .router, options: frontOptions)
+        for endpoint in settings[.coordinatorFront] { try front.bind(endpoint) }
+        var backOptions = SocketOptions()
+        backOptions.sendHighWater = 10_000
+        backOptions.receiveHighWater = 10_000
+        backOptions.curve = try Self.curve(settings)
+        back = try Socket(context, .router, options: backOptions)
+        for endpoint in settings[.coordinatorBack] { try back.bind(endpoint) }
+
+        control = StoreThread(name: "store-control", settings: database, loop: loop)
+        writes = StoreThread(name: "store-writes", settings: database, loop: loop, waitingMax: Self.writesWaitingMax)
+        reads = StoreThread(name: "store-reads", settings: database, loop: loop, waitingMax: 1024)
+        operations = StoreThread(name: "store-ops", settings: database, loop: loop, waitingMax: 8)
+        renameCollections()
+    }
+
+    private static func curve(_ settings: Settings) throws -> CurveOptions? {
+        guard let secret = settings[.curveSecretKeyFile] else { return nil }
+        guard let list = settings[.curveAllowList] else {
+            throw StartupFailure("curve.secret_key_file is set without curve.allow_list: name the file of admitted keys")
+        }
+        let pair = try CurveKeyPair(secretKeyFile: secret)
+        return .server(CurveServerOptions(secretKey: pair.secretKey, allowListFile: list))
+    }
+
+    /// Serves until it is told to stop.
+    func serve() throws {
+        loop.watch(front) { [self] in drain(front, frontReceived) }
+        loop.watch(back) { [self] in drain(back, backReceived) }
+        loop.watch(fileDescriptor: signals.fileDescriptor) { [self] in
+            while let signal = signals.next() {
+                if stopping { TerminationSignals.exitAtOnce(signal) }
+                beginStop()
+            }
+        }
+        every(100_000) { [self] in tick() }
+        every(1_000_000) { [self] in leadershipTick() }
+        every(500_000) { [self] in refreshCollections() }
+        every(5_000_000) { [self] in flushOperations() }
+        leadershipTick()
+        log.notice(
+            "ready",
+            metadata: [
+                "front": "\(settings[.coordinatorFront].joined(separator: ","))",
+                "back": "\(settings[.coordinatorBack].joined(separator: ","))",
+                "incarnation": "\(incarnation)",
+            ]
+        )
+        loop.run()
+    }
+
+    /// Time on the loop's clock.
+    var now: UInt64 { EventLoop.nowMicroseconds() }
+
+    private func drain(_ socket: Socket, _ handle: (ReceivedMessage) -> Void) {
+        do {
+            try socket.drain(upTo: 64, handle)
+        } catch {
+            log.error("receiving failed", metadata: ["reason": "\(error)"])
+        }
+    }
+
+    private func every(_ microseconds: Int, _ job: @escaping () -> Void) {
+        _ = loop.schedule(afterMicroseconds: microseconds) { [self] in
+            job()
+            every(microseconds, job)
+        }
+    }
+
+    private func tick() {
+        flushOutbox()
+        for worker in registry.silent(for: UInt64(settings[.coordinatorDeadMilliseconds]) * 1000, now: now) {
+            log.warning("worker lost: no sign of life", metadata: ["worker": "\(worker)"])
+            workerLost(worker)
+        }
+        settleWaits()
+        dropExpired()
+        place()
+    }
+
+    private func dropExpired() {
+        let time = now
+        for worker in Array(waiting.keys) {
+            let expired = waiting[worker, default: []].filter { $0.deadline <= time }
+            guard !expired.isEmpty else { continue }
+            waiting[worker]?.removeAll { $0.deadline <= time }
+            for entry in expired { sent[entry.number] = nil }
+        }
+    }
+
+    // MARK: Stop
+
+    private func beginStop() {
+        stopping = true
+        log.notice("stopping", metadata: ["in_flight": "\(running.count)"])
+        let until = now + UInt64(settings[.workerGraceSeconds]) * 1_000_000
+        finishStop(until)
+    }
+
+    private func finishStop(_ until: UInt64) {
+        flushOutbox()
+        guard running.isEmpty && outbox.isEmpty || now >= until else {
+            _ = loop.schedule(afterMicroseconds: 20_000) { [self] in finishStop(until) }
+            return
+        }
+        flushOperations()
+        operations.stop()
+        writes.stop()
+        if let term {
+            control.run({ try $0.releaseLease(term: term) }, then: { _ in })
+        }
+        control.stop()
+        // The last replies are in libzmq's queues; its I/O thread needs a moment, since nothing lingers after close.
+        _ = loop.schedule(afterMicroseconds: 50_000) { [self] in
+            front.close()
+            back.close()
+            loop.stop()
+        }
+    }
+}

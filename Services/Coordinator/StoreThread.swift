@@ -1,0 +1,55 @@
+import DocumentStore
+import PostgreSQL
+import ServiceRuntime
+import ZeroMQ
+
+/// One thread with one connection: the only place where this process waits for PostgreSQL.
+///
+/// Answers come back on the event loop. The connection is made anew when it was lost.
+final class StoreThread: @unchecked Sendable {
+    private let thread: SerialThread
+    private let settings: ConnectionSettings
+    private let loop: EventLoop
+    // Used on the thread alone.
+    private var store: Store?
+
+    init(name: String, settings: ConnectionSettings, loop: EventLoop, waitingMax: Int? = nil) {
+        thread = SerialThread(name: name, limit: waitingMax)
+        self.settings = settings
+        self.loop = loop
+    }
+
+    /// Runs `job` on the thread and `then` on the loop.
+    ///
+    /// - Returns: False, and nothing runs, where too many jobs wait.
+    @discardableResult
+    func run<Value: Sendable>(
+        _ job: @escaping @Sendable (Store) throws -> Value,
+        then: @escaping @Sendable (Result<Value, any Error>) -> Void
+    ) -> Bool {
+        thread.async { [self] in
+            let result = Result { try job(try usableStore()) }
+            loop.enqueue { then(result) }
+        }
+    }
+
+    /// Finishes what waits.
+    func stop() { thread.stop() }
+
+    private func usableStore() throws -> Store {
+        if let store, store.connection.isUsable { return store }
+        store = nil
+        let fresh = Store(try Connection(settings))
+        store = fresh
+        return fresh
+    }
+}
+
+extension Error {
+    /// The database could not be reached, as opposed to its having refused something.
+    var isDatabaseAway: Bool {
+        if let error = self as? StoreError { return error.isConnectionLost }
+        if let error = self as? PostgreSQLError { return error.isConnectionLost || error.sqlState == nil }
+        return false
+    }
+}
