@@ -1,0 +1,365 @@
+import Coordination
+import DocumentStore
+import Matryoshka
+import ServiceRuntime
+import WireProtocol
+import ZeroMQ
+
+extension CoordinatorService {
+    func begin(_ request: UpsertRequest, _ key: UInt64) {
+        do {
+            let record = try resolve(request.collection)
+            let shape = record.shape
+            running[key]?.collection = shape.collection
+            if let model = request.model, !shape.model.isEmpty, model != shape.model {
+                throw FrontError(.modelMismatch, field: "model", "the collection has another model", allowed: shape.model)
+            }
+            guardDeadline(key, "the write was not confirmed within the deadline; it may still be committed")
+            var rows: [(index: Int, row: UpsertRow)] = []
+            var failures: [RowFailure] = []
+            var texts: [(place: Int, text: String)] = []
+            for (index, document) in request.documents.enumerated() {
+                var vector: [Float]?
+                if let at = document.vectorIndex {
+                    guard request.width == shape.dimensions else {
+                        throw FrontError(
+                            .badDimension,
+                            field: "vectors",
+                            "the vectors have \(request.width) dimensions",
+                            allowed: "\(shape.dimensions)"
+                        )
+                    }
+                    let values = Array(request.vectors[at * request.width..<(at + 1) * request.width])
+                    if let fault = VectorFault.find(in: values.span, dimensions: shape.dimensions) {
+                        let isZero = !values.contains { !$0.isFinite } && fault != .nonFinite
+                        let error = FrontError(
+                            isZero ? .zeroVector : .nonFinite,
+                            field: "vectors[\(at)]",
+                            isZero ? "the vector is zero" : "the vector or its squared norm is not finite",
+                            allowed: "finite numbers, not all zero"
+                        )
+                        if request.onError == .reject { throw error }
+                        failures.append(RowFailure(index: index, error: error))
+                        continue
+                    }
+                    vector = values
+                } else if let text = document.text {
+                    texts.append((rows.count, text))
+                } else {
+                    let error = FrontError(
+                        .badHeader,
+                        field: "documents[\(index)]",
+                        "the document has neither a vector nor a text to encode",
+                        allowed: "text or vector"
+                    )
+                    if request.onError == .reject { throw error }
+                    failures.append(RowFailure(index: index, error: error))
+                    continue
+                }
+                rows.append(
+                    (
+                        index,
+                        UpsertRow(
+                            externalID: document.id,
+                            text: document.text,
+                            payload: document.payload,
+                            vector: vector
+                        )
+                    )
+                )
+            }
+            encodeTexts(texts[...], rows, failures, request, shape, key)
+        } catch let error as FrontError {
+            fail(key, error)
+        } catch {
+            fail(key, FrontError(.internalError, "\(error)"))
+        }
+    }
+
+    /// Encodes up to a batch of texts, then the rest, then writes.
+    private func encodeTexts(
+        _ texts: ArraySlice<(place: Int, text: String)>,
+        _ rows: [(index: Int, row: UpsertRow)],
+        _ failures: [RowFailure],
+        _ request: UpsertRequest,
+        _ shape: CollectionShape,
+        _ key: UInt64
+    ) {
+        guard let entry = running[key] else { return }
+        guard !texts.isEmpty else {
+            commit(rows, failures, request, shape, key)
+            return
+        }
+        guard let encoder = registry.encoder(of: shape.model) else {
+            fail(
+                key,
+                FrontError(
+                    .unavailable,
+                    field: "documents",
+                    "no encoder of the collection's model is running",
+                    allowed: "send vectors, or start mrl-encoder",
+                    retryAfterMilliseconds: 500
+                )
+            )
+            return
+        }
+        let batch = texts.prefix(FrontLimits.batchMax)
+        dispatch(
+            BackMessage(
+                header: BackHeader(type: .encode, traceHigh: entry.traceHigh, traceLow: entry.traceLow),
+                body: .encode(EncodeCommand(role: request.role, isUrgent: false, texts: batch.map(\.text)))
+            ),
+            to: encoder.incarnation,
+            owner: .texts { [self] result in
+                switch result {
+                case .failure(let error): fail(key, error)
+                case .success(let answer):
+                    guard answer.dimensions == shape.dimensions,
+                        answer.values.count == batch.count * shape.dimensions
+                    else {
+                        fail(key, FrontError(.modelMismatch, "the encoder's vectors do not fit the collection"))
+                        return
+                    }
+                    var rows = rows
+                    var failures = failures
+                    var bad: Set<Int> = []
+                    for (offset, (place, _)) in batch.enumerated() {
+                        let vector = Array(
+                            answer.values[offset * shape.dimensions..<(offset + 1) * shape.dimensions]
+                        )
+                        if vector.contains(where: { $0 != 0 }) {
+                            rows[place].row.vector = vector
+                        } else {
+                            bad.insert(place)
+                            failures.append(
+                                RowFailure(
+                                    index: rows[place].index,
+                                    error: FrontError(
+                                        .zeroVector,
+                                        field: "documents[\(rows[place].index)].text",
+                                        "the text has no token that the model knows",
+                                        allowed: "a text with at least one known word"
+                                    )
+                                )
+                            )
+                        }
+                    }
+                    if let first = failures.last, !bad.isEmpty, request.onError == .reject {
+                        fail(key, first.error)
+                        return
+                    }
+                    // Rows without a vector after encoding are dropped when written.
+                    encodeTexts(texts.dropFirst(batch.count), rows, failures, request, shape, key)
+                }
+            },
+            deadline: entry.deadline
+        )
+    }
+
+    private func commit(
+        _ rows: [(index: Int, row: UpsertRow)],
+        _ failures: [RowFailure],
+        _ request: UpsertRequest,
+        _ shape: CollectionShape,
+        _ key: UInt64
+    ) {
+        let good = rows.map(\.row).filter { $0.vector != nil }
+        let idempotency = request.idempotencyKey.map {
+            IdempotencyKey(client: "", key: $0, bodyHash: request.bodyHash)
+        }
+        let failures = failures.sorted { $0.index < $1.index }
+        write(key, shape, wait: request.wait, failures: failures) { store in
+            let outcome = try store.upsert(
+                collection: shape.collection,
+                rows: good,
+                idempotency: idempotency,
+                reply: { StoredReply(applied: $0.applied, skipped: failures.count, token: $0.token).text }
+            )
+            return (outcome, failures)
+        }
+    }
+
+    func begin(_ request: DeleteRequest, _ key: UInt64) {
+        do {
+            let shape = try resolve(request.collection).shape
+            running[key]?.collection = shape.collection
+            guardDeadline(key, "the delete was not confirmed within the deadline; it may still be committed")
+            let idempotency = request.idempotencyKey.map {
+                IdempotencyKey(client: "", key: $0, bodyHash: request.bodyHash)
+            }
+            write(key, shape, wait: request.wait, failures: []) { store in
+                let outcome = try store.delete(
+                    collection: shape.collection,
+                    externalIDs: request.ids,
+                    idempotency: idempotency,
+                    reply: { StoredReply(applied: $0.applied, skipped: $0.unknown.count, token: $0.token).text }
+                )
+                let unknown = Set(outcome.unknown)
+                let failures = request.ids.enumerated().filter { unknown.contains($0.element) }.map {
+                    RowFailure(
+                        index: $0.offset,
+                        error: FrontError(.notFound, field: "ids[\($0.offset)]", "there is no document \($0.element)")
+                    )
+                }
+                return (outcome, failures)
+            }
+        } catch {
+            fail(key, error)
+        }
+    }
+
+    private func write(
+        _ key: UInt64,
+        _ shape: CollectionShape,
+        wait: WriteWait,
+        failures: [RowFailure],
+        _ job: @escaping @Sendable (Store) throws -> (WriteOutcome, [RowFailure])
+    ) {
+        let queued = writes.run(
+            { store in
+                let result = try job(store)
+                // A hint that makes followers look at once; its loss costs one poll interval.
+                try? store.notifyWritten(collection: shape.collection)
+                return result
+            },
+            then: { [self] result in
+                guard let entry = running[key] else { return }
+                switch result {
+                case .failure(let error): fail(key, storeError(error))
+                case .success(let (outcome, failures)):
+                    if let stored = outcome.replayedReply.flatMap(StoredReply.init(text:)) {
+                        finish(
+                            key,
+                            .write(
+                                WriteReply(
+                                    applied: stored.applied,
+                                    failures: [],
+                                    state: "durable",
+                                    token: stored.token,
+                                    replayed: true
+                                )
+                            )
+                        )
+                        return
+                    }
+                    let reply = WriteReply(
+                        applied: outcome.applied,
+                        failures: failures,
+                        state: "durable",
+                        token: outcome.token,
+                        replayed: false
+                    )
+                    guard wait == .searchable, !outcome.touchedShards.isEmpty else {
+                        finish(key, .write(reply))
+                        return
+                    }
+                    for timer in entry.timers { loop.cancel(timer) }
+                    running[key]?.timers = []
+                    waitReplies[key] = reply
+                    waits.add(
+                        key,
+                        transaction: outcome.token,
+                        shards: outcome.touchedShards,
+                        holdings: [
+                            Holding(collection: shape.collection, generation: shape.generation, role: .shortlist),
+                            Holding(collection: shape.collection, generation: 0, role: .rerank),
+                        ],
+                        deadline: entry.deadline > 50_000 ? entry.deadline - 50_000 : 0
+                    )
+                    settleWaits()
+                }
+            }
+        )
+        if !queued {
+            fail(key, FrontError(.overloaded, "too many writes wait for the database", retryAfterMilliseconds: 200))
+        }
+    }
+
+    func settleWaits() {
+        guard !waits.isEmpty else { return }
+        for (key, isSearchable) in waits.settle(directory, now: now) {
+            guard var reply = waitReplies.removeValue(forKey: key) else { continue }
+            reply.state = isSearchable ? "searchable" : "durable, not searchable"
+            finish(key, .write(reply))
+        }
+    }
+
+    func begin(_ request: GetRequest, _ key: UInt64) {
+        do {
+            let shape = try resolve(request.collection).shape
+            running[key]?.collection = shape.collection
+            guardDeadline(key, "the database did not answer within the deadline")
+            let queued = reads.run(
+                { try $0.get(collection: shape.collection, externalIDs: request.ids, withVector: request.withVector) },
+                then: { [self] result in
+                    switch result {
+                    case .failure(let error): fail(key, storeError(error))
+                    case .success(let found):
+                        var byID: [String: DocumentStore.StoredDocument] = [:]
+                        for document in found { byID[document.externalID] = document }
+                        let ordered = request.ids.compactMap { byID[$0] }
+                        var vectors: [Float] = []
+                        if request.withVector {
+                            for document in ordered {
+                                vectors += document.vector ?? Array(repeating: 0, count: shape.dimensions)
+                            }
+                        }
+                        finish(
+                            key,
+                            .documents(
+                                ordered.map {
+                                    WireProtocol.StoredDocument(
+                                        id: $0.externalID,
+                                        text: $0.text,
+                                        payload: $0.payload,
+                                        version: $0.version
+                                    )
+                                },
+                                missing: request.ids.filter { byID[$0] == nil },
+                                dimensions: request.withVector ? shape.dimensions : 0,
+                                vectors: vectors
+                            )
+                        )
+                    }
+                }
+            )
+            if !queued { fail(key, FrontError(.overloaded, "too many reads wait", retryAfterMilliseconds: 200)) }
+        } catch {
+            fail(key, error)
+        }
+    }
+
+    /// What the database said, as a client reads it.
+    func storeError(_ error: any Error) -> FrontError {
+        if error.isDatabaseAway {
+            return FrontError(
+                .storeUnavailable,
+                "the database cannot be reached; nothing is lost, try again",
+                retryAfterMilliseconds: 1000
+            )
+        }
+        return (error as? StoreError)?.frontError ?? FrontError(.internalError, "the database refused: \(error)")
+    }
+}
+
+/// The reply that is kept beside an idempotency key.
+struct StoredReply {
+    var applied: Int
+    var skipped: Int
+    var token: UInt64
+
+    init(applied: Int, skipped: Int, token: UInt64) {
+        self.applied = applied
+        self.skipped = skipped
+        self.token = token
+    }
+
+    init?(text: String) {
+        let parts = text.split(separator: " ")
+        guard parts.count == 3, let applied = Int(parts[0]), let skipped = Int(parts[1]), let token = UInt64(parts[2])
+        else { return nil }
+        self.init(applied: applied, skipped: skipped, token: token)
+    }
+
+    var text: String { "\(applied) \(skipped) \(token)" }
+}
