@@ -239,8 +239,9 @@ extension Plan {
                 )
             }
             if let before = steps.last {
-                guard stage.dimensions > before.dimensions
-                    || (stage.dimensions == before.dimensions && precision > before.precision)
+                guard
+                    stage.dimensions > before.dimensions
+                        || (stage.dimensions == before.dimensions && precision > before.precision)
                 else {
                     throw PlanError(
                         field: "plan[\(index)].dimensions",

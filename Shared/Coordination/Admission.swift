@@ -1,0 +1,42 @@
+/// Bounds what clients may have under way, so that no client and no crowd of them can make memory grow.
+public struct Admission: Sendable {
+    /// Requests under way, all clients together.
+    public let total: Int
+    /// Requests under way of one client.
+    public let perClient: Int
+    /// Units under way; a batch of n queries costs n.
+    public private(set) var inFlight = 0
+    private var clients: [[UInt8]: Int] = [:]
+
+    /// Makes bounds.
+    public init(total: Int, perClient: Int) {
+        self.total = total
+        self.perClient = perClient
+    }
+
+    /// Why a request is turned away.
+    public enum Refusal: Sendable, Equatable {
+        case coordinatorFull
+        case clientFull
+    }
+
+    /// Takes a request in, or says why not. A single request is always taken when nothing else is under way.
+    public mutating func admit(client: [UInt8], cost: Int) -> Refusal? {
+        let own = clients[client, default: 0]
+        if own > 0, own + cost > perClient { return .clientFull }
+        if inFlight > 0, inFlight + cost > total { return .coordinatorFull }
+        clients[client] = own + cost
+        inFlight += cost
+        return nil
+    }
+
+    /// A request has been answered or dropped.
+    public mutating func release(client: [UInt8], cost: Int) {
+        inFlight -= cost
+        let own = clients[client, default: 0] - cost
+        clients[client] = own > 0 ? own : nil
+    }
+
+    /// Clients with something under way.
+    public var clientCount: Int { clients.count }
+}

@@ -1,0 +1,140 @@
+public import WireProtocol
+
+/// A worker that has registered and has not been counted out.
+public struct Worker: Sendable {
+    /// Fencing token; the higher of two wins.
+    public let incarnation: UInt64
+    /// ZeroMQ routing id under which it was last heard.
+    public var route: [UInt8]
+    /// As it registered.
+    public var registration: Register
+    /// Last beat.
+    public var heartbeat: Heartbeat?
+    /// Microseconds on the coordinator's monotonic clock.
+    public var lastHeard: UInt64
+    /// Requests sent and not answered.
+    public var inFlight: Int
+    /// Moving average of the time to answer, in microseconds.
+    public var answerMicroseconds: Double
+
+    /// What it holds, by its last report.
+    public var shards: [ShardReport] { heartbeat?.shards ?? registration.shards }
+    /// It asked to be relieved of its shards.
+    public var isDraining: Bool { heartbeat?.draining ?? false }
+    /// May take one more request.
+    public var hasCredit: Bool { inFlight < registration.credit }
+}
+
+/// The workers that a coordinator knows.
+///
+/// Time is passed in; nothing here reads a clock.
+public struct WorkerRegistry: Sendable {
+    /// By incarnation.
+    public private(set) var workers: [UInt64: Worker] = [:]
+    private var incarnations: [[UInt8]: UInt64] = [:]
+
+    /// Makes an empty registry.
+    public init() {}
+
+    /// What a REGISTER led to.
+    public enum Registration: Sendable, Equatable {
+        case accepted(incarnation: UInt64)
+        case rejected(Reject)
+    }
+
+    /// The worker behind a routing id.
+    public func worker(atRoute route: [UInt8]) -> Worker? { incarnations[route].flatMap { workers[$0] } }
+
+    /// Takes a worker in, under `proposed` where it already has an incarnation, else under `fresh`.
+    public mutating func register(
+        _ registration: Register,
+        route: [UInt8],
+        proposed: UInt64,
+        fresh: @autoclosure () -> UInt64,
+        now: UInt64
+    ) -> Registration {
+        guard let low = registration.protocolVersions.first, let high = registration.protocolVersions.last,
+            low <= 1, high >= 1
+        else {
+            return .rejected(
+                Reject(code: "UNSUPPORTED_VERSION", message: "this coordinator speaks back protocol version 1")
+            )
+        }
+        if let known = incarnations[route] { return .accepted(incarnation: renew(known, registration, route, now)) }
+        if proposed != 0, let other = workers[proposed],
+            other.registration.pid != registration.pid || other.registration.host != registration.host
+        {
+            return .rejected(
+                Reject(code: "FENCED", message: "incarnation \(proposed) belongs to another process; start anew")
+            )
+        }
+        let incarnation = proposed != 0 ? proposed : fresh()
+        return .accepted(incarnation: renew(incarnation, registration, route, now))
+    }
+
+    private mutating func renew(_ incarnation: UInt64, _ registration: Register, _ route: [UInt8], _ now: UInt64)
+        -> UInt64
+    {
+        if let old = workers[incarnation] { incarnations[old.route] = nil }
+        incarnations[route] = incarnation
+        workers[incarnation] = Worker(
+            incarnation: incarnation,
+            route: route,
+            registration: registration,
+            heartbeat: nil,
+            lastHeard: now,
+            inFlight: workers[incarnation]?.inFlight ?? 0,
+            answerMicroseconds: workers[incarnation]?.answerMicroseconds ?? 0
+        )
+        return incarnation
+    }
+
+    /// Notes that something came from a worker; false where it is unknown (answer WHO_ARE_YOU).
+    public mutating func heard(route: [UInt8], now: UInt64) -> UInt64? {
+        guard let incarnation = incarnations[route] else { return nil }
+        workers[incarnation]?.lastHeard = now
+        return incarnation
+    }
+
+    /// Takes a beat in.
+    public mutating func beat(_ heartbeat: Heartbeat, incarnation: UInt64) {
+        workers[incarnation]?.heartbeat = heartbeat
+    }
+
+    /// A request went to a worker.
+    public mutating func sent(to incarnation: UInt64) { workers[incarnation]?.inFlight += 1 }
+
+    /// A worker answered after so many microseconds.
+    public mutating func answered(by incarnation: UInt64, afterMicroseconds time: UInt64) {
+        guard var worker = workers[incarnation] else { return }
+        worker.inFlight = max(0, worker.inFlight - 1)
+        worker.answerMicroseconds += 0.1 * (Double(time) - worker.answerMicroseconds)
+        workers[incarnation] = worker
+    }
+
+    /// Counts a worker out.
+    @discardableResult
+    public mutating func remove(_ incarnation: UInt64) -> Worker? {
+        guard let worker = workers.removeValue(forKey: incarnation) else { return nil }
+        if incarnations[worker.route] == incarnation { incarnations[worker.route] = nil }
+        return worker
+    }
+
+    /// Workers not heard of for `silence` microseconds.
+    public func silent(for silence: UInt64, now: UInt64) -> [UInt64] {
+        workers.values.filter { now > $0.lastHeard && now - $0.lastHeard > silence }.map(\.incarnation).sorted()
+    }
+
+    /// Workers of a role, by incarnation.
+    public func workers(of role: WorkerRole) -> [Worker] {
+        workers.values.filter { $0.registration.role == role }.sorted { $0.incarnation < $1.incarnation }
+    }
+
+    /// The encoder of a model with the least to do; nil model: any encoder.
+    public func encoder(of model: String?) -> Worker? {
+        workers.values
+            .filter { $0.registration.role == .encoder && !$0.isDraining }
+            .filter { model == nil || model == "" || $0.registration.model?.id == model }
+            .min { ($0.inFlight, $0.incarnation) < ($1.inFlight, $1.incarnation) }
+    }
+}
