@@ -69,6 +69,7 @@ let package = Package(
         shared("Encoding", ["Matryoshka", "VectorMath"]),
         shared("Learning", ["Matryoshka", "VectorMath", "Encoding"]),
         shared("Evaluation", ["Matryoshka", "VectorMath"]),
+        shared("Corpora"),
         shared("WireProtocol", ["Matryoshka"]),
         shared("Coordination", ["Matryoshka", "WireProtocol", collections]),
         shared("ZeroMQ", ["CZeroMQ", "CPlatform"]),
@@ -95,7 +96,7 @@ let package = Package(
             "CommandLine",
             [
                 "Matryoshka", "ZeroMQ", "WireProtocol", "ServiceRuntime", "PostgreSQL", "DocumentStore", "Encoding",
-                "Learning", "Evaluation", arguments, logging,
+                "Learning", "Evaluation", "Corpora", "VectorMath", arguments, logging,
             ]
         ),
 
@@ -106,6 +107,7 @@ let package = Package(
         tests("EncodingTests", ["Encoding"]),
         tests("LearningTests", ["Learning", "Encoding"]),
         tests("EvaluationTests", ["Evaluation", "Matryoshka"]),
+        tests("CorporaTests", ["Corpora"]),
         tests("WireProtocolTests", ["WireProtocol", "Matryoshka"]),
         tests("CoordinationTests", ["Coordination", "WireProtocol", "Matryoshka"]),
         tests("ZeroMQTests", ["ZeroMQ"]),
