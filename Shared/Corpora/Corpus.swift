@@ -71,6 +71,7 @@ public enum CorpusError: Error, Sendable, Hashable, CustomStringConvertible {
     /// There is no package list with descriptions there.
     case noLists(path: String)
 
+    /// One sentence.
     public var description: String {
         switch self {
         case .unreadable(let path): "\(path) is missing or unreadable"

@@ -27,7 +27,9 @@ public enum CorpusPart: String, Sendable, Hashable, CaseIterable {
     case validation
     case test
 
-    /// The part of a source. It depends on the name alone, so a corpus may grow without moving what it held.
+    /// The part of a source.
+    ///
+    /// It depends on the name alone, so a corpus may grow without moving what it held.
     public init(source: String) {
         switch stableHash(source) % 100 {
         case ..<85: self = .train

@@ -5,7 +5,12 @@ public struct Safetensors: Sendable {
     private struct Entry: Codable {
         var dtype: String
         var shape: [Int]
-        var data_offsets: [Int]
+        var dataOffsets: [Int]
+
+        enum CodingKeys: String, CodingKey {
+            case dtype, shape
+            case dataOffsets = "data_offsets"
+        }
     }
 
     /// Keys are tensors' names; `__metadata__` is none.
@@ -73,13 +78,13 @@ public struct Safetensors: Sendable {
             }
             count = product
         }
-        guard entry.data_offsets.count == 2, entry.data_offsets[0] >= 0,
-            entry.data_offsets[1] <= bytes.count - dataStart,
-            entry.data_offsets[1] - entry.data_offsets[0] == count * 4
+        guard entry.dataOffsets.count == 2, entry.dataOffsets[0] >= 0,
+            entry.dataOffsets[1] <= bytes.count - dataStart,
+            entry.dataOffsets[1] - entry.dataOffsets[0] == count * 4
         else {
             throw .malformed(path: path, reason: "tensor \"\(name)\" does not lie within the file")
         }
-        let start = dataStart + entry.data_offsets[0]
+        let start = dataStart + entry.dataOffsets[0]
         let values = [Float](unsafeUninitializedCapacity: count) { buffer, filled in
             bytes.withUnsafeBytes { raw in
                 UnsafeMutableRawBufferPointer(buffer).copyMemory(

@@ -1,5 +1,6 @@
 /// A table of token vectors; a text is the mean of its tokens' rows, at unit length.
 public struct StaticEncoder: TextEncoder {
+    /// Which model it is.
     public let model: ModelDescription
     /// Cuts texts into rows of the table.
     public let tokenizer: WordPieceTokenizer
@@ -30,6 +31,7 @@ public struct StaticEncoder: TextEncoder {
         return skipped
     }
 
+    /// Encodes texts into unit vectors, row-major; zeros for a text with no known token.
     public func encode(_ texts: [String], role: String) -> [Float] {
         let dimensions = model.dimensions
         let prompt = configuration.prompts[role] ?? ""

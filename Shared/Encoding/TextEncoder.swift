@@ -35,7 +35,9 @@ public struct ModelDescription: Sendable, Hashable {
     }
 }
 
-/// Why a model directory does not load. The sentence says what to change.
+/// Why a model directory does not load.
+///
+/// The sentence says what to change.
 public enum ModelError: Error, Sendable, Hashable, CustomStringConvertible {
     /// The directory or one of its files is not there or not readable.
     case missing(path: String, hint: String)
@@ -44,6 +46,7 @@ public enum ModelError: Error, Sendable, Hashable, CustomStringConvertible {
     /// A well-formed model of a kind that this build does not run.
     case unsupported(path: String, reason: String)
 
+    /// One sentence.
     public var description: String {
         switch self {
         case .missing(let path, let hint): "\(path) is missing or unreadable: \(hint)"
