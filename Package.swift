@@ -67,6 +67,7 @@ let package = Package(
         shared("Encoding", ["Matryoshka", "VectorMath"]),
         shared("Learning", ["Matryoshka", "VectorMath", "Encoding"]),
         shared("Evaluation", ["Matryoshka", "VectorMath"]),
+        shared("Corpora"),
         shared("WireProtocol", ["Matryoshka"]),
         shared("Coordination", ["Matryoshka", "WireProtocol", collections]),
         shared("ZeroMQ", ["CZeroMQ", "CPlatform", "ServiceRuntime", logging]),
@@ -93,7 +94,7 @@ let package = Package(
             "CommandLine",
             [
                 "Matryoshka", "ZeroMQ", "WireProtocol", "ServiceRuntime", "PostgreSQL", "DocumentStore", "Encoding",
-                "Learning", "Evaluation", arguments, logging,
+                "Learning", "Evaluation", "Corpora", "VectorMath", arguments, logging,
             ]
         ),
 
@@ -104,6 +105,7 @@ let package = Package(
         tests("EncodingTests", ["Encoding"]),
         tests("LearningTests", ["Learning", "Encoding"]),
         tests("EvaluationTests", ["Evaluation", "Matryoshka"]),
+        tests("CorporaTests", ["Corpora"]),
         tests("WireProtocolTests", ["WireProtocol", "Matryoshka"]),
         tests("CoordinationTests", ["Coordination", "WireProtocol", "Matryoshka"]),
         tests("ZeroMQTests", ["ZeroMQ"]),
