@@ -39,6 +39,8 @@ extension Store {
     ///   - shards: Logical shards to tell of.
     ///   - since: From a load, or the last batch's `next`.
     ///   - full: Whole vectors with external ids, rather than heads.
+    /// - Returns: Rows as they are now, and the next position, also where nothing came.
+    /// - Throws: ``StoreError``.
     public func changes(
         _ shape: CollectionShape,
         shards: [UInt16],

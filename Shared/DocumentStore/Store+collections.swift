@@ -178,7 +178,9 @@ extension Store {
         UInt32(try execute("SELECT matryoshka.collection_id($1)", [.text(name)]).int32(0, 0))
     }
 
-    /// Marks a collection dropped, takes its aliases away, then drops its tables. Where a reader still holds a lock on
+    /// Marks a collection dropped, takes its aliases away, then drops its tables.
+    ///
+    /// Where a reader still holds a lock on
     /// these, ``maintain()`` drops them later.
     public func dropCollection(_ name: String) throws {
         let dropped = try transaction { () -> Int32? in

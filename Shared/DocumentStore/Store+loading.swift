@@ -39,6 +39,8 @@ extension Store {
     ///   - shape: Collection.
     ///   - shards: Logical shards; only their partitions are locked.
     ///   - row: Gets W floats, lent.
+    /// - Returns: Where to follow on from, and counts.
+    /// - Throws: ``StoreError``.
     public func loadHeads(
         _ shape: CollectionShape,
         shards: [UInt16],
@@ -61,6 +63,8 @@ extension Store {
     ///   - shape: Collection.
     ///   - shards: Logical shards; only their partitions are locked.
     ///   - row: Gets D floats, lent.
+    /// - Returns: Where to follow on from, and counts.
+    /// - Throws: ``StoreError``.
     public func loadVectors(
         _ shape: CollectionShape,
         shards: [UInt16],
@@ -73,17 +77,8 @@ extension Store {
                 WHERE \(Self.condition("h.slot", shards))
             ) TO STDOUT (FORMAT binary)
             """
-        return try load(shape, sql, columns: 6, width: shape.dimensions) { shard, id, version, floats, row in
-            row_(shard, id, version, floats, row)
-        }
-        func row_(
-            _ shard: UInt16,
-            _ id: Int64,
-            _ version: UInt32,
-            _ floats: Span<Float>,
-            _ bytes: CopyReader.Row
-        ) {
-            row(shard, id, version, floats, bytes.text(5))
+        return try load(shape, sql, columns: 6, width: shape.dimensions) { shard, id, version, floats, values in
+            row(shard, id, version, floats, values.text(5))
         }
     }
 
@@ -177,6 +172,8 @@ extension Store {
     ///   - shape: Collection.
     ///   - ids: Internal ids.
     ///   - shards: The logical shards that they are in; only their partitions are locked.
+    /// - Returns: Rows in any order.
+    /// - Throws: ``StoreError``.
     public func fetchVectors(_ shape: CollectionShape, ids: [Int64], shards: [UInt16]) throws -> [VectorRow] {
         let result = try execute(
             """

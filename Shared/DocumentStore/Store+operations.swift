@@ -11,7 +11,7 @@ public struct WorkerStatusRow: Sendable, Hashable {
     public var host: String
     /// Process id.
     public var pid: Int32
-    /// `ready`, `draining`, `suspect`, `dead`, …
+    /// One word, such as `ready` or `draining`.
     public var state: String
     /// Shards that it holds.
     public var shards: Int
@@ -70,7 +70,7 @@ public struct CoverageRow: Sendable, Hashable {
     public var shard: UInt16
     /// Incarnation of the worker.
     public var worker: UInt64
-    /// `loading`, `catching_up`, `ready`, …
+    /// One word, such as `loading` or `ready`.
     public var state: String
     /// Rows that it holds.
     public var rows: Int
@@ -139,12 +139,14 @@ public struct SearchMinuteRow: Sendable, Hashable {
         self.buckets = buckets
     }
 
+    /// Compares all fields.
     public static func == (left: SearchMinuteRow, right: SearchMinuteRow) -> Bool {
         left.minute == right.minute && left.coordinator == right.coordinator && left.collection == right.collection
             && left.searches == right.searches && left.partial == right.partial && left.degraded == right.degraded
             && left.errors == right.errors && left.buckets.elementsEqual(right.buckets, by: ==)
     }
 
+    /// Hashes the key.
     public func hash(into hasher: inout Hasher) {
         hasher.combine(minute)
         hasher.combine(coordinator)

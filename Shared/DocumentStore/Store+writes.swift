@@ -76,6 +76,8 @@ extension Store {
     ///   - rows: In order.
     ///   - idempotency: Its result is kept for 24 hours.
     ///   - reply: What to keep as the reply; called before the commit, only with `idempotency`.
+    /// - Returns: The committed write, or the earlier one under that key.
+    /// - Throws: ``StoreError``.
     public func upsert(
         collection: UInt32,
         rows: [UpsertRow],
@@ -187,6 +189,8 @@ extension Store {
     ///   - collection: Number.
     ///   - rows: At most ``bulkRowsMax``.
     ///   - source: Name of what is imported, and where to go on after a restart; nil for none.
+    /// - Returns: The committed write.
+    /// - Throws: ``StoreError``.
     public func stageAndUpsert(
         collection: UInt32,
         rows: [UpsertRow],

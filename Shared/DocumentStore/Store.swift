@@ -1,11 +1,12 @@
 public import Matryoshka
 public import PostgreSQL
 
+// Unchecked for the same reason as Connection: made on one thread, then used by one other.
+
 /// What Matryoshka keeps in PostgreSQL, over one connection.
 ///
 /// All calls block and throw ``StoreError``. One thread at a time; when an error says that the connection is lost, make
 /// a new store.
-// Unchecked for the same reason as Connection: made on one thread, then used by one other.
 public final class Store: @unchecked Sendable {
     /// For LISTEN, its file descriptor, and cancelling.
     public let connection: Connection

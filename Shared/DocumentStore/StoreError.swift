@@ -32,6 +32,7 @@ public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
         if case .database(let error) = self { error.isConnectionLost } else { false }
     }
 
+    /// A sentence for whoever sent the request.
     public var description: String {
         switch self {
         case .nonFinite(let index): "vectors[\(index)] or its norm is not finite"

@@ -35,8 +35,10 @@ public struct PostgreSQLError: Error, Sendable, Hashable, CustomStringConvertibl
         }
     }
 
+    /// The message alone.
     public var description: String { message }
 
+    /// With everything that may help who looks for the cause.
     public var debugDescription: String {
         var text = "PostgreSQL error \(sqlState ?? "-"): \(message)"
         if let detail { text += " (\(detail))" }
