@@ -109,7 +109,7 @@ let package = Package(
         tests("WireProtocolTests", ["WireProtocol", "Matryoshka"]),
         tests("CoordinationTests", ["Coordination", "WireProtocol", "Matryoshka"]),
         tests("ZeroMQTests", ["ZeroMQ"]),
-        tests("DocumentStoreTests", ["DocumentStore", "PostgreSQL", "Matryoshka"]),
+        tests("DocumentStoreTests", ["DocumentStore", "PostgreSQL", "Matryoshka", "RetrievalTesting"]),
         tests("ServiceRuntimeTests", ["ServiceRuntime"]),
         tests(
             "ClusterTests",
