@@ -1,0 +1,29 @@
+import ArgumentParser
+
+@main
+struct MatryoshkaCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "mrl",
+        abstract: "Adaptive retrieval with Matryoshka embeddings: run a cluster, fill it, search it, measure it.",
+        discussion: """
+            EXAMPLES
+              mrl up                                            start everything on this machine
+              mrl search "play chess against the computer"      search the default collection
+              mrl status --watch                                see what runs where
+              mrl down                                          stop everything
+
+            Where state is kept: --home, or $MRL_HOME, or /var/lib/matryoshka for root, or
+            $XDG_DATA_HOME/matryoshka (~/.local/share/matryoshka). DATABASE_URL, or libpq's own variables, point
+            everything at an existing PostgreSQL server instead of a private one.
+            """,
+        version: buildVersion,
+        subcommands: [
+            UpCommand.self, DownCommand.self, ScaleCommand.self, StatusCommand.self, SearchCommand.self,
+            ImportCommand.self, CollectionsCommand.self, EvaluateCommand.self, BenchmarkCommand.self,
+            MigrateCommand.self, KeysCommand.self, SettingsCommand.self,
+        ]
+    )
+}
+
+/// Version of this build, as `mrl --version` tells it.
+let buildVersion = "0.1.0"
