@@ -194,6 +194,15 @@ final class TestCluster {
         if !isBalanced { throw failure("no balance over \(holders) shortlist workers: \(last)") }
     }
 
+    /// Waits until exactly `holders` rerank workers hold rows.
+    func waitUntilRerankers(_ client: TestClient, holders: Int, seconds: Double = 20) throws {
+        let areReady = try poll(seconds: seconds) {
+            let held = try ClusterStatus(client).workers.filter { $0.role == "rerank" && $0.rows > 0 }
+            return held.count == holders && held.allSatisfy { $0.isSettled }
+        }
+        if !areReady { throw failure("not \(holders) rerank workers: \(try ClusterStatus(client))") }
+    }
+
     /// A failure with the ends of all logs.
     func failure(_ sentence: String) -> TestFailure {
         var text = sentence
@@ -212,6 +221,7 @@ struct ClusterStatus {
         var role: String
         var state: String
         var rows: Int
+        var bytes: Int
         var shards: Int
         /// All its shards are ready.
         var isSettled: Bool
@@ -232,6 +242,7 @@ struct ClusterStatus {
                 role: entry["role"]?.text ?? "",
                 state: entry["state"]?.text ?? "",
                 rows: entry["rows"]?.int ?? 0,
+                bytes: entry["resident_bytes"]?.int ?? 0,
                 shards: entry["shards"]?.int ?? 0,
                 isSettled: (entry["shards_ready"]?.int ?? entry["shards"]?.int) == entry["shards"]?.int
             )
