@@ -1,0 +1,201 @@
+import Glibc
+import Matryoshka
+import RetrievalTesting
+import Testing
+import WireProtocol
+
+extension ClusterTests {
+    @Suite("Processes die and stall", .serialized, .timeLimit(.minutes(2)))
+    struct Faults {
+        static let collection = CreateCollection(
+            name: "faults", dimensions: 64, smallestDimensions: 8, residentWidth: 32
+        )
+        static let plan = [Stage(dimensions: 16, keep: 100), Stage(dimensions: 64, keep: 10)]
+
+        static func makeCluster(
+            shortlists: Int,
+            rerankers: Int = 1,
+            coordinators: Int = 1,
+            settings: [String: String] = [:]
+        ) throws -> (TestCluster, CollectionShape, SyntheticCorpus, KnownSearch) {
+            let cluster = try TestCluster(
+                shortlists: shortlists,
+                rerankers: rerankers,
+                coordinators: coordinators,
+                settings: settings
+            )
+            let corpus = SyntheticCorpus(rows: 2_000, dimensions: 64, seed: 41)
+            let shape = try cluster.fill(collection, corpus)
+            let known = try cluster.truth(shape).answer(
+                to: SearchRequest("faults", corpus.queries(1, seed: 42), plan: plan)
+            )
+            try cluster.waitUntilServing(shape, rows: corpus.count)
+            return (cluster, shape, corpus, known)
+        }
+
+        /// Searches with `min_coverage` 0 and 1 until the answer is whole again. Every answer comes in time and is
+        /// either whole and right or says what is missing.
+        static func watchRecovery(
+            _ client: TestClient,
+            _ known: KnownSearch,
+            within seconds: Double
+        ) throws -> (seconds: Double, partial: Int, unavailable: Int)? {
+            let start = now()
+            var partial = 0
+            var unavailable = 0
+            var tolerant = known.request
+            tolerant.minCoverage = 0
+            while now() - start < seconds {
+                let asked = now()
+                let reply = try client.search(tolerant, deadline: 400)
+                #expect(now() - asked < 0.6)
+                let coverage = reply.coverage
+                if coverage.isComplete {
+                    if reply.degraded.isEmpty { #expect(known.fault(in: reply) == nil) }
+                } else {
+                    partial += 1
+                    #expect(coverage.missing.count == coverage.shardsTotal - coverage.shardsOK)
+                    #expect(coverage.rowsSearched < known.rows)
+                    #expect(!reply.degraded.isEmpty)
+                }
+                let askedStrictly = now()
+                do {
+                    let strict = try client.search(known.request, deadline: 400)
+                    #expect(known.fault(in: strict) == nil)
+                    if coverage.isComplete && reply.degraded.isEmpty { return (now() - start, partial, unavailable) }
+                } catch let error as FrontError {
+                    unavailable += 1
+                    #expect(error.code == .unavailable, "\(error)")
+                    #expect(error.coverage != nil)
+                }
+                #expect(now() - askedStrictly < 0.6)
+                pause(0.03)
+            }
+            return nil
+        }
+
+        @Test("kill -9 of a shortlist worker: answers name what is missing, and all is back within 7 s")
+        func killShortlist() throws {
+            let (cluster, _, corpus, known) = try Self.makeCluster(shortlists: 2)
+            let client = try cluster.client()
+            try cluster.waitUntilBalanced(client, holders: 2, rows: corpus.count)
+            cluster.shortlists[0].kill()
+            let recovery = try Self.watchRecovery(client, known, within: 10)
+            #expect(recovery != nil)
+            #expect(recovery.map { $0.seconds < 7 } == true)
+            print("killed shortlist: \(recovery as Any)")
+            // It comes back and takes its part.
+            try cluster.addShortlist()
+            try cluster.waitUntilBalanced(client, holders: 2, rows: corpus.count)
+            #expect(known.fault(in: try client.search(known.request)) == nil)
+        }
+
+        @Test("a stopped worker (SIGSTOP) is passed over, and registers again when it goes on")
+        func stallShortlist() throws {
+            let (cluster, _, corpus, known) = try Self.makeCluster(shortlists: 2)
+            let client = try cluster.client()
+            try cluster.waitUntilBalanced(client, holders: 2, rows: corpus.count)
+            cluster.shortlists[0].signal(SIGSTOP)
+            let recovery = try Self.watchRecovery(client, known, within: 10)
+            #expect(recovery.map { $0.seconds < 7 && $0.partial > 0 } == true)
+            print("stalled shortlist: \(recovery as Any)")
+            cluster.shortlists[0].signal(SIGCONT)
+            try cluster.waitUntilBalanced(client, holders: 2, rows: corpus.count)
+            #expect(known.fault(in: try client.search(known.request)) == nil)
+        }
+
+        @Test("kill -9 of a rerank worker: within the deadline always, whole again within 7 s")
+        func killReranker() throws {
+            let (cluster, _, _, known) = try Self.makeCluster(shortlists: 1, rerankers: 2)
+            let client = try cluster.client()
+            try cluster.waitUntilRerankers(client, holders: 2)
+            cluster.rerankers[0].kill()
+            let end = now() + 10
+            var isWhole = false
+            while now() < end && !isWhole {
+                let asked = now()
+                let body = try client.reply(to: client.post(.search(known.request), deadline: 400))
+                #expect(now() - asked < 0.6)
+                if case .search(let reply) = body { isWhole = known.fault(in: reply) == nil }
+                if case .error(let error) = body { #expect(error.code.isRetryable, "\(error)") }
+            }
+            #expect(isWhole)
+            #expect(now() < end - 3)
+            // Exhaustive plans need all its slots again.
+            let exhaustive = SearchRequest("faults", [[Float](repeating: 1, count: 64)], plan: [Stage(dimensions: 64, keep: 3)])
+            #expect(poll(seconds: 7) { (try? client.search(exhaustive))?.coverage.isComplete == true })
+        }
+
+        @Test("shards beyond all capacity stay missing and say so; another worker makes the answer whole")
+        func capacity() throws {
+            // Rows take 100 bytes or so with their bookkeeping; a worker has room for some of 2,000, not for all.
+            let (cluster, shape, corpus, known) = try Self.makeCluster(
+                shortlists: 2,
+                settings: ["MRL_WORKER_CAPACITY_BYTES": "4000000"]
+            )
+            _ = (cluster, shape, corpus, known)
+            let client = try cluster.client()
+            let small = try Self.smallCapacity(cluster, client)
+            for child in cluster.shortlists { child.kill() }
+            try cluster.addShortlist(["MRL_WORKER_CAPACITY_BYTES": "\(small)"])
+            var tolerant = known.request
+            tolerant.minCoverage = 0
+            var last: SearchReply?
+            let isPartial = try poll(seconds: 10) {
+                let reply = try client.search(tolerant, deadline: 500)
+                last = reply
+                return reply.coverage.shardsOK > 0 && reply.coverage.missing.contains { $0.reason == .noCapacity }
+            }
+            #expect(isPartial, "\(last?.coverage as Any)")
+            let error = try client.refusal(.search(known.request))
+            #expect(error?.code == .unavailable)
+            #expect(error?.coverage?.missing.contains { $0.reason == .noCapacity } == true)
+            // Half the answer is asked for, half is enough.
+            if let ok = last?.coverage.fraction, ok > 0 {
+                tolerant.minCoverage = ok
+                #expect(try client.search(tolerant, deadline: 500).coverage.fraction >= ok)
+            }
+            try cluster.addShortlist()
+            try cluster.waitUntilServing(shape, rows: corpus.count)
+            #expect(known.fault(in: try client.search(known.request)) == nil)
+        }
+
+        /// About 60 % of what all rows take at the one kind of worker.
+        static func smallCapacity(_ cluster: TestCluster, _ client: TestClient) throws -> Int {
+            let held = try ClusterStatus(client).shortlists.map(\.bytes).reduce(0, +)
+            return max(held * 6 / 10, 1)
+        }
+
+        @Test("a coordinator killed and started again has its workers back, and answers no one twice")
+        func coordinatorRestart() throws {
+            let (cluster, shape, corpus, known) = try Self.makeCluster(shortlists: 2)
+            cluster.coordinators[0].kill()
+            try cluster.restartCoordinator()
+            let start = now()
+            try cluster.waitUntilServing(shape, rows: corpus.count, seconds: 10)
+            print("coordinator back: \(now() - start) s")
+            let client = try cluster.client()
+            #expect(known.fault(in: try client.search(known.request)) == nil)
+            #expect(try client.next(seconds: 0.3) == nil)
+            // And it can still move shards.
+            try cluster.addShortlist()
+            try cluster.waitUntilBalanced(client, holders: 3, rows: corpus.count)
+        }
+
+        @Test("two coordinators both serve, and the second goes on when the leader dies")
+        func twoCoordinators() throws {
+            let (cluster, shape, corpus, known) = try Self.makeCluster(shortlists: 2, coordinators: 2)
+            for number in 0..<2 {
+                try cluster.waitUntilServing(shape, rows: corpus.count, coordinator: number)
+                #expect(known.fault(in: try cluster.client(number).search(known.request)) == nil)
+            }
+            cluster.coordinators[0].kill()
+            let second = try cluster.client(1)
+            #expect(known.fault(in: try second.search(known.request)) == nil)
+            // It takes the lease over and moves shards.
+            try cluster.addShortlist()
+            try cluster.waitUntilBalanced(second, holders: 3, rows: corpus.count, seconds: 20)
+            #expect(known.fault(in: try second.search(known.request)) == nil)
+        }
+    }
+}

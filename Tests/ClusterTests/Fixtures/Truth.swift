@@ -1,0 +1,99 @@
+import DocumentStore
+import Matryoshka
+import RetrievalTesting
+import WireProtocol
+
+/// One hit as the oracle sees it.
+struct ExpectedHit: Sendable, Equatable {
+    var id: String
+    /// Scores of all stages, as bits: equality means to the last one.
+    var scores: [UInt32]
+}
+
+/// A search with its right answer.
+struct KnownSearch: Sendable {
+    var request: SearchRequest
+    var plan: ResolvedPlan
+    var hits: [[ExpectedHit]]
+    var rows: Int
+
+    /// What is wrong with a reply; nil where it is right and complete.
+    func fault(in reply: SearchReply) -> String? {
+        if !reply.coverage.isComplete { return "incomplete: \(reply.coverage)" }
+        if !reply.degraded.isEmpty { return "degraded: \(reply.degraded)" }
+        if reply.coverage.rowsSearched != rows { return "\(reply.coverage.rowsSearched) rows searched of \(rows)" }
+        if reply.plan != plan { return "ran \(reply.plan.plan), not \(plan.plan)" }
+        return faultInHits(of: reply)
+    }
+
+    /// As ``fault(in:)``, the hits alone.
+    func faultInHits(of reply: SearchReply) -> String? {
+        guard reply.hits.count == hits.count else { return "\(reply.hits.count) lists for \(hits.count) queries" }
+        for (query, (got, expected)) in zip(reply.hits, hits).enumerated() {
+            if got.count != expected.count { return "query \(query): \(got.count) hits, not \(expected.count)" }
+            for (place, (hit, right)) in zip(got, expected).enumerated() {
+                let scores = (hit.scores ?? [hit.score]).map(\.bitPattern)
+                let rightScores = hit.scores == nil ? [UInt32](right.scores.suffix(1)) : right.scores
+                if hit.id != right.id || scores != rightScores || hit.score.bitPattern != right.scores.last {
+                    return "query \(query), place \(place): \(hit), expected \(right.id) "
+                        + "\(right.scores.map { Float(bitPattern: $0) }) in \(reply.plan.plan)"
+                }
+            }
+        }
+        return nil
+    }
+}
+
+/// The rows of a collection as the tables have them.
+struct Truth: Sendable {
+    let shape: CollectionShape
+    let rows: [OracleRow]
+    let externalIDs: [Int64: String]
+
+    /// Reads everything.
+    init(_ store: Store, _ shape: CollectionShape) throws {
+        self.shape = shape
+        var rows: [OracleRow] = []
+        var externalIDs: [Int64: String] = [:]
+        _ = try store.loadVectors(shape, shards: [UInt16](0..<UInt16(Slots.shardCount))) { _, id, _, vector, externalID in
+            var copy: [Float] = []
+            copy.reserveCapacity(vector.count)
+            for place in vector.indices { copy.append(vector[place]) }
+            rows.append(OracleRow(id: id, vector: copy))
+            externalIDs[id] = externalID
+        }
+        self.rows = rows
+        self.externalIDs = externalIDs
+    }
+
+    /// The right answer to a search.
+    func answer(to request: SearchRequest) throws -> KnownSearch {
+        guard case .vectors(let values, let count, let width) = request.query else { throw TestFailure("needs vectors") }
+        let plan = try (request.plan ?? Plan.standard(k: request.k, in: shape.planSpace)).resolved(in: shape.planSpace)
+        let oracle = Oracle(
+            rows: rows,
+            similarity: shape.similarity,
+            storedHeadWidth: shape.storedHeadWidth
+        )
+        let hits = (0..<count).map { query in
+            oracle.search([Float](values[query * width..<(query + 1) * width]), plan: plan).map { hit in
+                ExpectedHit(id: externalIDs[hit.id] ?? "?", scores: hit.scores.map(\.bitPattern))
+            }
+        }
+        return KnownSearch(request: request, plan: plan, hits: hits, rows: rows.count)
+    }
+}
+
+extension SearchRequest {
+    /// A search by vectors with explained scores.
+    init(_ collection: String, _ queries: [[Float]], plan: [Stage]? = nil, k: Int = 10, minCoverage: Double = 1) {
+        self.init(
+            collection: collection,
+            query: .vectors(values: queries.flatMap { $0 }, count: queries.count, width: queries.first?.count ?? 0),
+            plan: plan.map(Plan.init),
+            k: plan?.last?.keep ?? k,
+            minCoverage: minCoverage,
+            explain: true
+        )
+    }
+}
