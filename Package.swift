@@ -53,7 +53,12 @@ let package = Package(
             providers: [.apt(["libpq-dev"])]
         ),
         .target(name: "CPlatform", path: "Shared/CPlatform"),
-        .target(name: "CVectorKernels", path: "Shared/CVectorKernels", cSettings: [.unsafeFlags(["-O3"])]),
+        // -O3 in debug builds too; every float operation as written, so that all kernel paths agree.
+        .target(
+            name: "CVectorKernels",
+            path: "Shared/CVectorKernels",
+            cSettings: [.unsafeFlags(["-O3", "-ffp-contract=off", "-fno-math-errno"])]
+        ),
 
         shared("Matryoshka"),
         shared("VectorMath", ["Matryoshka", "CVectorKernels", "COpenBLAS"]),
@@ -124,4 +129,6 @@ for target in package.targets where !cTargets.contains(target.name) {
         .enableUpcomingFeature("InternalImportsByDefault"),
         .treatAllWarnings(as: .error),
     ]
+    // The oracle passes over every row for every query; unoptimised it would take longer than all else in the tests.
+    if target.name == "RetrievalTesting" { target.swiftSettings?.append(.unsafeFlags(["-O"])) }
 }

@@ -1,1 +1,106 @@
+// SIMD kernels of the engines, dispatched at run time; every path gives identical bits.
+//
+// Conventions, for all functions:
+// - `path` is one of MRL_PATH_*; the caller has asked mrl_path_supported.
+// - Blocked rows: blocks of 16 rows. int8: [block][width/4][16 rows][4 codes], each byte code + 128, padding 128.
+//   float32: [block][width][16 rows], padding 0.
+// - A float dot has 16 lanes: lane j sums elements i = j (mod 16) in ascending order by fused multiply-add from +0,
+//   a missing tail counts as 0*0; then lanes are added 16 -> 8 -> 4 -> 2 -> 1, j with j + half.
 #pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { MRL_PATH_PORTABLE = 0, MRL_PATH_AVX2 = 1, MRL_PATH_AVX512 = 2, MRL_PATH_AVX512VNNI = 3 };
+
+bool mrl_path_supported(int path);
+
+// One row in the running. Order: key descending, then id ascending.
+typedef struct {
+    int64_t id;
+    uint32_t key; // ordered image of the score, see mrl_score_key
+    uint32_t row; // whatever the scan's first_row + position means to the caller
+} mrl_candidate;
+
+// The best `keep` rows of one query so far, exactly.
+typedef struct {
+    mrl_candidate *items;
+    uint32_t count;
+    uint32_t capacity; // more than keep
+    uint32_t keep;     // 1 or more
+    uint32_t threshold_key;
+    int64_t threshold_id;
+    float threshold; // a lower score cannot be among the best
+} mrl_selection;
+
+void mrl_selection_init(mrl_selection *selection, mrl_candidate *items, uint32_t capacity, uint32_t keep);
+// Leaves the best min(keep, count) in order.
+void mrl_selection_finish(mrl_selection *selection, mrl_candidate *scratch);
+// Unsigned order = order of scores; NaN is 0, below all; -0 and +0 are one.
+uint32_t mrl_score_key(float score);
+float mrl_key_score(uint32_t key);
+
+// Codes and scale of a vector; returns the scale.
+float mrl_quantise(const float *vector, size_t width, int8_t *codes);
+int32_t mrl_int8_dot(const int8_t *left, const int8_t *right, size_t count);
+void mrl_pack_int8(uint8_t *blocks, size_t width, size_t row, const int8_t *codes);
+void mrl_unpack_int8(const uint8_t *blocks, size_t width, size_t row, int8_t *codes);
+void mrl_pack_float(float *blocks, size_t width, size_t row, const float *values);
+void mrl_unpack_float(const float *blocks, size_t width, size_t row, float *values);
+// Row i of `to` = row order[i] of `from`; a row is `words` times four bytes.
+void mrl_gather_blocks(const void *from, void *to, size_t words, const uint32_t *order, size_t count);
+// The exact scores, from what the kernels sum up.
+float mrl_int8_score(int32_t dot, float query_factor, float row_factor, bool cosine);
+float mrl_float_score(float dot, float query_root, float row_root, bool cosine);
+
+typedef struct {
+    const void *blocks;
+    const float *factors; // by row: square root of the squared norm at full width (cosine), scale (dot)
+    const int64_t *ids;
+    const uint16_t *live; // by block: bit = row is there
+    size_t block_count;
+    size_t width;
+    uint32_t first_row; // added to a position to make a candidate's row
+} mrl_block_rows;
+
+typedef struct {
+    const int8_t *codes;    // [count][groups * 4], 0 from `dimensions` on
+    const float *factors;   // square root of the squared norm of the prefix (cosine), scale (dot)
+    const int32_t *biases;  // -128 * sum of the codes
+    float *cuts;            // scratch, count
+    size_t count;
+    size_t dimensions;
+    bool cosine;
+} mrl_int8_queries;
+
+void mrl_scan_int8(int path, const mrl_block_rows *rows, const mrl_int8_queries *queries, mrl_selection *selections);
+
+typedef struct {
+    const float *values; // [count][stride]
+    const float *roots;  // square root of the squared norm of the prefix; unused under dot
+    size_t stride;
+    size_t count;
+    size_t dimensions;
+    bool cosine;
+} mrl_float_queries;
+
+void mrl_scan_float(int path, const mrl_block_rows *rows, const mrl_float_queries *queries, mrl_selection *selections);
+
+float mrl_float_dot(int path, const float *left, const float *right, size_t count);
+// Scores rows given by their addresses. half: rows are rounded to binary16 first.
+void mrl_score_rows(int path, const float *query, float query_root, const float *const *rows, size_t count,
+                    size_t dimensions, bool half, bool cosine, float *scores);
+void mrl_prefetch_row(const float *row, size_t dimensions);
+
+// Row-major rows, `stride` floats apart.
+typedef struct {
+    const float *values;
+    size_t stride;
+    const int64_t *ids;
+    const uint16_t *live;
+    size_t row_count;
+    uint32_t first_row;
+} mrl_vector_rows;
+
+void mrl_scan_vectors(int path, const mrl_vector_rows *rows, bool half, const mrl_float_queries *queries,
+                      mrl_selection *selections);

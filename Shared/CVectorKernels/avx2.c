@@ -1,0 +1,173 @@
+#if defined(__x86_64__)
+#include "internal.h"
+#include <immintrin.h>
+
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+
+typedef struct {
+    __m256 low, high;
+} lanes16;
+
+static inline float reduce(lanes16 lanes) {
+    __m256 eight = _mm256_add_ps(lanes.low, lanes.high);
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+static inline __m256i tail_mask(size_t left) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)left), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+static inline lanes16 load(const float *from, size_t left) {
+    if (left >= 16) return (lanes16){_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)};
+    return (lanes16){
+        _mm256_maskload_ps(from, tail_mask(left)),
+        left > 8 ? _mm256_maskload_ps(from + 8, tail_mask(left - 8)) : _mm256_setzero_ps(),
+    };
+}
+
+static inline __m256 to_half(__m256 values) {
+    return _mm256_cvtph_ps(_mm256_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+static inline lanes16 accumulate(lanes16 left, lanes16 right, lanes16 sum) {
+    return (lanes16){
+        _mm256_fmadd_ps(left.low, right.low, sum.low),
+        _mm256_fmadd_ps(left.high, right.high, sum.high),
+    };
+}
+
+static float float_dot(const float *left, const float *right, size_t count) {
+    lanes16 sum = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (size_t i = 0; i < count; i += 16) sum = accumulate(load(left + i, count - i), load(right + i, count - i), sum);
+    return reduce(sum);
+}
+
+static inline __attribute__((always_inline)) void products(const float *query, const float *const *rows,
+                                                           int count, size_t dimensions, bool half, bool with_norms,
+                                                           float *dots, float *norms) {
+    lanes16 dot[2], norm[2];
+    for (int k = 0; k < count; k++) {
+        dot[k] = norm[k] = (lanes16){_mm256_setzero_ps(), _mm256_setzero_ps()};
+    }
+    for (size_t i = 0; i < dimensions; i += 16) {
+        lanes16 q = load(query + i, dimensions - i);
+        for (int k = 0; k < count; k++) {
+            lanes16 r = load(rows[k] + i, dimensions - i);
+            if (half) r = (lanes16){to_half(r.low), to_half(r.high)};
+            dot[k] = accumulate(q, r, dot[k]);
+            if (with_norms) norm[k] = accumulate(r, r, norm[k]);
+        }
+    }
+    for (int k = 0; k < count; k++) {
+        dots[k] = reduce(dot[k]);
+        if (with_norms) norms[k] = reduce(norm[k]);
+    }
+}
+
+static inline __attribute__((always_inline)) void all_products(const float *query, const float *const *rows,
+                                                               size_t count, size_t dimensions, bool half,
+                                                               bool with_norms, float *dots, float *norms) {
+    enum { AHEAD = 8 };
+    for (size_t i = 0; i < count && i < AHEAD; i++) mrl_prefetch_row(rows[i], dimensions);
+    size_t row = 0;
+    for (; row + 2 <= count; row += 2) {
+        for (size_t next = row + AHEAD; next < row + AHEAD + 2 && next < count; next++) {
+            mrl_prefetch_row(rows[next], dimensions);
+        }
+        products(query, rows + row, 2, dimensions, half, with_norms, dots + row, norms + row);
+    }
+    if (row < count) products(query, rows + row, 1, dimensions, half, with_norms, dots + row, norms + row);
+}
+
+static void row_products(const float *query, const float *const *rows, size_t count, size_t dimensions, bool half,
+                         float *dots, float *norms) {
+    float unused[1];
+    if (half && norms) all_products(query, rows, count, dimensions, true, true, dots, norms);
+    else if (half) all_products(query, rows, count, dimensions, true, false, dots, unused);
+    else if (norms) all_products(query, rows, count, dimensions, false, true, dots, norms);
+    else all_products(query, rows, count, dimensions, false, false, dots, unused);
+}
+
+// |row| * (query with the row's sign): unsigned times signed, and no pair exceeds 2 * 127 * 127.
+static inline void int8_block_dots(const uint8_t *codes, size_t groups, const int8_t *query, int32_t bias,
+                                   int32_t *dots) {
+    (void)bias;
+    __m256i flip = _mm256_set1_epi8((char)0x80), ones = _mm256_set1_epi16(1);
+    __m256i low = _mm256_setzero_si256(), high = low;
+    for (size_t group = 0; group < groups; group++) {
+        int32_t four;
+        memcpy(&four, query + group * 4, 4);
+        __m256i q = _mm256_set1_epi32(four), magnitude = _mm256_abs_epi8(q);
+        __m256i a = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(codes + group * 64)), flip);
+        __m256i b = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(codes + group * 64 + 32)), flip);
+        a = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(a, q));
+        b = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(b, q));
+        low = _mm256_add_epi32(low, _mm256_madd_epi16(a, ones));
+        high = _mm256_add_epi32(high, _mm256_madd_epi16(b, ones));
+    }
+    _mm256_storeu_si256((__m256i *)dots, low);
+    _mm256_storeu_si256((__m256i *)(dots + 8), high);
+}
+
+static inline void int8_block_norms(const uint8_t *codes, size_t groups, uint32_t last_mask, int32_t *norms) {
+    __m256i flip = _mm256_set1_epi8((char)0x80), ones = _mm256_set1_epi16(1);
+    for (int side = 0; side < 2; side++) {
+        __m256i sum = _mm256_setzero_si256();
+        for (size_t group = 0; group < groups; group++) {
+            __m256i mask = _mm256_set1_epi32(group == groups - 1 ? (int32_t)last_mask : -1);
+            __m256i x = _mm256_loadu_si256((const __m256i *)(codes + group * 64 + side * 32));
+            x = _mm256_abs_epi8(_mm256_and_si256(_mm256_xor_si256(x, flip), mask));
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(x, x), ones));
+        }
+        _mm256_storeu_si256((__m256i *)(norms + side * 8), sum);
+    }
+}
+
+static inline unsigned int8_block_passes(const int32_t *dots, const float *factors, float factor, float cut,
+                                         bool cosine) {
+    unsigned mask = 0;
+    for (int side = 0; side < 2; side++) {
+        __m256 dot = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(dots + side * 8)));
+        __m256 rows = _mm256_loadu_ps(factors + side * 8);
+        __m256 passes = cosine
+            ? _mm256_cmp_ps(dot, _mm256_mul_ps(_mm256_set1_ps(cut), rows), _CMP_NLT_UQ)
+            : _mm256_cmp_ps(_mm256_mul_ps(_mm256_mul_ps(dot, _mm256_set1_ps(factor)), rows), _mm256_set1_ps(cut),
+                            _CMP_NLT_UQ);
+        mask |= (unsigned)_mm256_movemask_ps(passes) << (side * 8);
+    }
+    return mask;
+}
+
+// Without a query: squared norms.
+static inline void float_block_dots(const float *values, size_t dimensions, const float *query, float *dots) {
+    for (int side = 0; side < 2; side++) {
+        const float *from = values + side * 8;
+        __m256 sum[16];
+        for (int j = 0; j < 16; j++) sum[j] = _mm256_setzero_ps();
+        size_t i = 0;
+        for (; i + 16 <= dimensions; i += 16) {
+            for (size_t j = 0; j < 16; j++) {
+                __m256 r = _mm256_loadu_ps(from + (i + j) * BLOCK);
+                sum[j] = _mm256_fmadd_ps(query ? _mm256_broadcast_ss(query + i + j) : r, r, sum[j]);
+            }
+        }
+        for (size_t j = 0; i < dimensions && j < 16; j++) {
+            __m256 r = i + j < dimensions ? _mm256_loadu_ps(from + (i + j) * BLOCK) : _mm256_setzero_ps();
+            __m256 q = i + j >= dimensions ? r : query ? _mm256_broadcast_ss(query + i + j) : r;
+            sum[j] = _mm256_fmadd_ps(q, r, sum[j]);
+        }
+        for (int half = 8; half > 0; half /= 2) {
+            for (int j = 0; j < half; j++) sum[j] = _mm256_add_ps(sum[j], sum[j + half]);
+        }
+        _mm256_storeu_ps(dots + side * 8, sum[0]);
+    }
+}
+
+#include "scan_blocks.h"
+
+#pragma clang attribute pop
+
+const mrl_kernels mrl_kernels_avx2 = {scan_int8, scan_float, float_dot, row_products};
+#endif

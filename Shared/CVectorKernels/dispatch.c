@@ -1,0 +1,90 @@
+#include "internal.h"
+
+bool mrl_path_supported(int path) {
+    if (path == MRL_PATH_PORTABLE) return true;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+    switch (path) {
+    case MRL_PATH_AVX2: return avx2;
+    case MRL_PATH_AVX512: return avx512;
+    case MRL_PATH_AVX512VNNI: return avx512 && __builtin_cpu_supports("avx512vnni");
+    }
+#endif
+    return false;
+}
+
+static const mrl_kernels *kernels(int path) {
+#if defined(__x86_64__)
+    switch (path) {
+    case MRL_PATH_AVX2: return &mrl_kernels_avx2;
+    case MRL_PATH_AVX512: return &mrl_kernels_avx512;
+    case MRL_PATH_AVX512VNNI: return &mrl_kernels_avx512vnni;
+    }
+#endif
+    return &mrl_kernels_portable;
+}
+
+void mrl_scan_int8(int path, const mrl_block_rows *rows, const mrl_int8_queries *queries, mrl_selection *selections) {
+    for (size_t i = 0; i < queries->count; i++) {
+        queries->cuts[i] = int8_cut(selections[i].threshold, queries->factors[i], queries->cosine);
+    }
+    kernels(path)->scan_int8(rows, queries, selections);
+}
+
+void mrl_scan_float(int path, const mrl_block_rows *rows, const mrl_float_queries *queries, mrl_selection *selections) {
+    kernels(path)->scan_float(rows, queries, selections);
+}
+
+float mrl_float_dot(int path, const float *left, const float *right, size_t count) {
+    return kernels(path)->float_dot(left, right, count);
+}
+
+void mrl_score_rows(int path, const float *query, float query_root, const float *const *rows, size_t count,
+                    size_t dimensions, bool half, bool cosine, float *scores) {
+    enum { CHUNK = 64 };
+    float norms[CHUNK];
+    for (size_t start = 0; start < count; start += CHUNK) {
+        size_t size = count - start < CHUNK ? count - start : CHUNK;
+        float *out = scores + start;
+        kernels(path)->row_products(query, rows + start, size, dimensions, half, out, cosine ? norms : NULL);
+        if (!cosine) continue;
+        for (size_t i = 0; i < size; i++) out[i] = mrl_float_score(out[i], query_root, sqrtf(norms[i]), true);
+    }
+}
+
+void mrl_scan_vectors(int path, const mrl_vector_rows *rows, bool half, const mrl_float_queries *queries,
+                      mrl_selection *selections) {
+    // A chunk of rows stays in cache while all queries pass over it.
+    const mrl_kernels *table = kernels(path);
+    for (size_t block = 0; block * BLOCK < rows->row_count; block++) {
+        unsigned live = rows->live[block];
+        if (live == 0) continue;
+        const float *addresses[BLOCK];
+        unsigned lanes[BLOCK];
+        size_t count = 0;
+        for (; live != 0; live &= live - 1) {
+            lanes[count] = (unsigned)__builtin_ctz(live);
+            addresses[count] = rows->values + (block * BLOCK + lanes[count]) * rows->stride;
+            count++;
+        }
+        float dots[BLOCK], norms[BLOCK], roots[BLOCK];
+        for (size_t query = 0; query < queries->count; query++) {
+            table->row_products(queries->values + query * queries->stride, addresses, count, queries->dimensions, half,
+                                dots, queries->cosine && query == 0 ? norms : NULL);
+            if (queries->cosine && query == 0) {
+                for (size_t i = 0; i < count; i++) roots[i] = sqrtf(norms[i]);
+            }
+            mrl_selection *selection = &selections[query];
+            for (size_t i = 0; i < count; i++) {
+                float score = queries->cosine
+                    ? mrl_float_score(dots[i], queries->roots[query], roots[i], true)
+                    : dots[i];
+                if (score < selection->threshold) continue;
+                size_t position = block * BLOCK + lanes[i];
+                selection_push(selection, score, rows->ids[position], rows->first_row + (uint32_t)position);
+            }
+        }
+    }
+}

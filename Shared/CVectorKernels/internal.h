@@ -1,0 +1,69 @@
+#pragma once
+#include "CVectorKernels.h"
+#include <math.h>
+#include <string.h>
+
+enum { BLOCK = 16 };
+
+typedef struct {
+    void (*scan_int8)(const mrl_block_rows *, const mrl_int8_queries *, mrl_selection *);
+    void (*scan_float)(const mrl_block_rows *, const mrl_float_queries *, mrl_selection *);
+    float (*float_dot)(const float *, const float *, size_t);
+    // Dots with the query and, unless null, squared norms of `count` rows.
+    void (*row_products)(const float *query, const float *const *rows, size_t count, size_t dimensions, bool half,
+                         float *dots, float *norms);
+} mrl_kernels;
+
+extern const mrl_kernels mrl_kernels_portable;
+#if defined(__x86_64__)
+extern const mrl_kernels mrl_kernels_avx2, mrl_kernels_avx512, mrl_kernels_avx512vnni;
+#endif
+
+void mrl_selection_trim(mrl_selection *selection);
+
+static inline void selection_push(mrl_selection *selection, float score, int64_t id, uint32_t row) {
+    uint32_t key = mrl_score_key(score);
+    if (key < selection->threshold_key || (key == selection->threshold_key && id > selection->threshold_id)) return;
+    selection->items[selection->count++] = (mrl_candidate){id, key, row};
+    if (selection->count == selection->capacity) mrl_selection_trim(selection);
+}
+
+// A cut that no score rounded up to `threshold` falls below: int8 dots and norms are far from underflow, so a few
+// units in the last place of slack suffice. It only saves divisions; admission uses the exact score.
+static inline float int8_cut(float threshold, float query_factor, bool cosine) {
+    return cosine ? (threshold - fabsf(threshold) * 0x1p-20f) * query_factor : threshold;
+}
+
+// Scores the rows of `mask` exactly and offers them. Returns the new cut.
+float mrl_admit_int8(unsigned mask, const int32_t *dots, const float *factors, float query_factor, bool cosine,
+                     const int64_t *ids, uint32_t first_row, mrl_selection *selection);
+void mrl_admit_scores(unsigned mask, const float *scores, const int64_t *ids, uint32_t first_row,
+                      mrl_selection *selection);
+
+// Keeps the bytes of the last group of four that belong to the prefix.
+static inline uint32_t last_group_mask(size_t dimensions) {
+    size_t left = dimensions % 4;
+    return left == 0 ? 0xFFFFFFFFu : (1u << (8 * left)) - 1;
+}
+
+static inline float round_to_half(float value) {
+    uint32_t bits, sign;
+    memcpy(&bits, &value, 4);
+    sign = bits & 0x80000000u;
+    bits &= 0x7FFFFFFFu;
+    if (bits > 0x7F800000u) return value;
+    if (bits >= 0x477FF000u) {
+        bits = 0x7F800000u;
+    } else if (bits < 0x38800000u) {
+        // Subnormal halves are multiples of 2^-24, the spacing of floats just above one half.
+        float magnitude;
+        memcpy(&magnitude, &bits, 4);
+        magnitude = (magnitude + 0.5f) - 0.5f;
+        memcpy(&bits, &magnitude, 4);
+    } else {
+        bits = (bits + 0xFFFu + ((bits >> 13) & 1)) & ~0x1FFFu;
+    }
+    bits |= sign;
+    memcpy(&value, &bits, 4);
+    return value;
+}

@@ -1,0 +1,64 @@
+// The scan loop over blocked rows, included once by each path after its block kernels:
+// int8_block_dots, int8_block_norms, int8_block_passes, float_block_dots, float_block_norms.
+
+static void scan_int8(const mrl_block_rows *rows, const mrl_int8_queries *queries, mrl_selection *selections) {
+    size_t groups = (queries->dimensions + 3) / 4, block_bytes = (rows->width + 3) / 4 * 64;
+    bool needs_norms = queries->cosine && queries->dimensions != rows->width;
+    for (size_t block = 0; block < rows->block_count; block++) {
+        unsigned live = rows->live[block];
+        if (live == 0) continue;
+        const uint8_t *codes = (const uint8_t *)rows->blocks + block * block_bytes;
+        const float *factors = rows->factors + block * BLOCK;
+        float roots[BLOCK];
+        int32_t dots[BLOCK];
+        if (needs_norms) {
+            int8_block_norms(codes, groups, last_group_mask(queries->dimensions), dots);
+            for (int lane = 0; lane < BLOCK; lane++) roots[lane] = sqrtf((float)dots[lane]);
+            factors = roots;
+        }
+        for (size_t query = 0; query < queries->count; query++) {
+            float factor = queries->factors[query], cut = queries->cuts[query];
+            int8_block_dots(codes, groups, queries->codes + query * groups * 4, queries->biases[query], dots);
+            unsigned mask = live & int8_block_passes(dots, factors, factor, cut, queries->cosine);
+            if (mask == 0) continue;
+            queries->cuts[query] =
+                mrl_admit_int8(mask, dots, factors, factor, queries->cosine, rows->ids + block * BLOCK,
+                               rows->first_row + (uint32_t)(block * BLOCK), &selections[query]);
+        }
+    }
+}
+
+static void scan_float(const mrl_block_rows *rows, const mrl_float_queries *queries, mrl_selection *selections) {
+    bool needs_norms = queries->cosine && queries->dimensions != rows->width;
+    for (size_t block = 0; block < rows->block_count; block++) {
+        unsigned live = rows->live[block];
+        if (live == 0) continue;
+        const float *values = (const float *)rows->blocks + block * rows->width * BLOCK;
+        const float *factors = rows->factors + block * BLOCK;
+        float roots[BLOCK], scores[BLOCK];
+        if (needs_norms) {
+            float_block_dots(values, queries->dimensions, NULL, roots);
+            for (int lane = 0; lane < BLOCK; lane++) roots[lane] = sqrtf(roots[lane]);
+            factors = roots;
+        }
+        for (size_t query = 0; query < queries->count; query++) {
+            float_block_dots(values, queries->dimensions, queries->values + query * queries->stride, scores);
+            float threshold = selections[query].threshold;
+            unsigned mask = 0;
+            for (unsigned lane = 0; lane < BLOCK; lane++) {
+                if (queries->cosine) {
+                    float product = queries->roots[query] * factors[lane];
+                    bool is_zero = queries->roots[query] == 0 || factors[lane] == 0;
+                    scores[lane] = is_zero ? 0 : scores[lane] / product;
+                }
+                // NaN passes: it still ranks before a row that is not there.
+                mask |= (unsigned)!(scores[lane] < threshold) << lane;
+            }
+            mask &= live;
+            if (mask != 0) {
+                mrl_admit_scores(mask, scores, rows->ids + block * BLOCK,
+                                 rows->first_row + (uint32_t)(block * BLOCK), &selections[query]);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+#include "internal.h"
+
+uint32_t mrl_score_key(float score) {
+    if (score != score) return 0;
+    score += 0.0f;
+    uint32_t bits;
+    memcpy(&bits, &score, 4);
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+float mrl_key_score(uint32_t key) {
+    uint32_t bits = key == 0 ? 0x7FC00000u : key & 0x80000000u ? key & 0x7FFFFFFFu : ~key;
+    float score;
+    memcpy(&score, &bits, 4);
+    return score;
+}
+
+static inline bool before(mrl_candidate left, mrl_candidate right) {
+    return (left.key > right.key) | ((left.key == right.key) & (left.id < right.id));
+}
+
+void mrl_selection_init(mrl_selection *selection, mrl_candidate *items, uint32_t capacity, uint32_t keep) {
+    *selection = (mrl_selection){items, 0, capacity, keep, 0, INT64_MAX, -INFINITY};
+}
+
+// Bottom-up, without branches on the data.
+static void sort(mrl_candidate *items, uint32_t count, mrl_candidate *scratch) {
+    enum { RUN = 8 };
+    for (uint32_t start = 0; start < count; start += RUN) {
+        uint32_t end = start + RUN < count ? start + RUN : count;
+        for (uint32_t i = start + 1; i < end; i++) {
+            mrl_candidate moving = items[i];
+            uint32_t hole = i;
+            for (; hole > start && before(moving, items[hole - 1]); hole--) items[hole] = items[hole - 1];
+            items[hole] = moving;
+        }
+    }
+    mrl_candidate *from = items, *to = scratch;
+    for (uint32_t width = RUN; width < count; width *= 2) {
+        for (uint32_t start = 0; start < count; start += 2 * width) {
+            uint32_t middle = start + width < count ? start + width : count;
+            uint32_t end = start + 2 * width < count ? start + 2 * width : count;
+            uint32_t left = start, right = middle, out = start;
+            while (left < middle && right < end) {
+                bool takes_right = before(from[right], from[left]);
+                to[out++] = takes_right ? from[right] : from[left];
+                right += takes_right;
+                left += !takes_right;
+            }
+            memcpy(to + out, from + left, (middle - left) * sizeof *to);
+            out += middle - left;
+            memcpy(to + out, from + right, (end - right) * sizeof *to);
+        }
+        mrl_candidate *swap = from;
+        from = to;
+        to = swap;
+    }
+    if (from != items) memcpy(items, from, count * sizeof *items);
+}
+
+static inline void swap(mrl_candidate *left, mrl_candidate *right) {
+    mrl_candidate held = *left;
+    *left = *right;
+    *right = held;
+}
+
+// Puts the best `keep` of the items first, the worst of them last among these.
+static void partition_best(mrl_candidate *items, uint32_t count, uint32_t keep) {
+    uint32_t low = 0, high = count, seed = 0x9E3779B9u, target = keep - 1;
+    while (high - low > 1) {
+        seed = seed * 1664525u + 1013904223u;
+        uint32_t pivot_at = low + (uint32_t)(((uint64_t)seed * (high - low)) >> 32);
+        if (high - low > 32) {
+            // Median of three.
+            uint32_t a = low + (high - low) / 4, b = low + (high - low) / 2;
+            if (before(items[b], items[a])) { uint32_t t = a; a = b; b = t; }
+            if (before(items[pivot_at], items[a])) pivot_at = a;
+            else if (before(items[b], items[pivot_at])) pivot_at = b;
+        }
+        swap(&items[pivot_at], &items[high - 1]);
+        mrl_candidate pivot = items[high - 1];
+        uint32_t store = low;
+        for (uint32_t i = low; i < high - 1; i++) {
+            mrl_candidate item = items[i];
+            bool better = before(item, pivot);
+            items[i] = items[store];
+            items[store] = item;
+            store += better;
+        }
+        swap(&items[store], &items[high - 1]);
+        if (store == target) return;
+        if (store < target) low = store + 1;
+        else high = store;
+    }
+}
+
+void mrl_selection_trim(mrl_selection *selection) {
+    if (selection->count < selection->keep) return;
+    if (selection->count > selection->keep) partition_best(selection->items, selection->count, selection->keep);
+    selection->count = selection->keep;
+    mrl_candidate worst = selection->items[selection->keep - 1];
+    selection->threshold_key = worst.key;
+    selection->threshold_id = worst.id;
+    selection->threshold = worst.key == 0 ? -INFINITY : mrl_key_score(worst.key);
+}
+
+void mrl_selection_finish(mrl_selection *selection, mrl_candidate *scratch) {
+    mrl_selection_trim(selection);
+    sort(selection->items, selection->count, scratch);
+}
+
+float mrl_admit_int8(unsigned mask, const int32_t *dots, const float *factors, float query_factor, bool cosine,
+                     const int64_t *ids, uint32_t first_row, mrl_selection *selection) {
+    for (; mask != 0; mask &= mask - 1) {
+        unsigned lane = (unsigned)__builtin_ctz(mask);
+        float score = mrl_int8_score(dots[lane], query_factor, factors[lane], cosine);
+        selection_push(selection, score, ids[lane], first_row + lane);
+    }
+    return int8_cut(selection->threshold, query_factor, cosine);
+}
+
+void mrl_admit_scores(unsigned mask, const float *scores, const int64_t *ids, uint32_t first_row,
+                      mrl_selection *selection) {
+    for (; mask != 0; mask &= mask - 1) {
+        unsigned lane = (unsigned)__builtin_ctz(mask);
+        selection_push(selection, scores[lane], ids[lane], first_row + lane);
+    }
+}

@@ -1,0 +1,61 @@
+public import Matryoshka
+import VectorMath
+
+/// A query as rerank workers use it: the full vector and the codes of its head.
+public struct PreparedQuery: Sendable {
+    /// The full vector.
+    public let vector: [Float]
+    /// How the collection compares.
+    public let similarity: Similarity
+    let head: QuantisedVector
+
+    /// Prepares a query of full size.
+    ///
+    /// - Parameters:
+    ///   - vector: D floats, finite.
+    ///   - storedHeadWidth: W, over which the codes' scale is taken.
+    ///   - similarity: How the collection compares.
+    public init(vector: Span<Float>, storedHeadWidth: Int, similarity: Similarity) {
+        self.vector = vector.withUnsafeBufferPointer { [Float]($0) }
+        self.similarity = similarity
+        head = QuantisedVector(head: vector.extracting(first: storedHeadWidth))
+    }
+
+    /// Scores rows of full size at one step, given by their addresses.
+    func scores(of rows: [UnsafePointer<Float>], step: ResolvedPlan.Step, path: KernelPath) -> [Float] {
+        if step.precision == .int8 {
+            let width = head.codes.count
+            return rows.map { row in
+                let codes = QuantisedVector(head: UnsafeBufferPointer(start: row, count: width).span)
+                return head.score(row: codes, dimensions: step.dimensions, similarity: similarity)
+            }
+        }
+        return FloatQuery(
+            vector.span,
+            dimensions: step.dimensions,
+            isHalf: step.precision == .float16,
+            similarity: similarity,
+            path: path
+        ).scores(of: rows)
+    }
+}
+
+/// Scores one vector that no shard holds, for example a row read from the store.
+///
+/// - Parameters:
+///   - vector: D floats, finite.
+///   - query: What it is compared with.
+///   - plan: The plan that runs.
+///   - steps: Which of its steps to score.
+/// - Returns: One score per step of `steps`.
+public func scoreVector(
+    _ vector: Span<Float>,
+    query: PreparedQuery,
+    plan: ResolvedPlan,
+    steps: Range<Int>
+) -> [Float] {
+    precondition(vector.count == query.vector.count, "a vector of another size")
+    return vector.withUnsafeBufferPointer { vector in
+        plan.steps[steps].map { query.scores(of: [vector.baseAddress!], step: $0, path: .current)[0] }
+    }
+}

@@ -1,0 +1,75 @@
+public import Matryoshka
+package import VectorMath
+
+/// What rerank shards say of a list of candidates, as columns in the list's order.
+public struct RescoredRows: Sendable, Hashable {
+    /// By candidate: the version of the held row; nil where none is held.
+    public var versions: [UInt32?]
+    /// `scores[step][candidate]` for the steps asked for; 0 where none is held.
+    public var scores: [[Float]]
+}
+
+extension VectorShard {
+    /// Scores one row at some steps of a plan; nil where it is not held.
+    ///
+    /// Resident steps use the resident score of the collection, over the codes of the stored head.
+    public func score(id: Int64, query: PreparedQuery, plan: ResolvedPlan, steps: Range<Int>) -> [Float]? {
+        directory.position(of: id).map { position in
+            plan.steps[steps].map { query.scores(of: [row(position)], step: $0, path: .current)[0] }
+        }
+    }
+
+    /// Scores many rows of this shard at some steps of a plan.
+    public func score(ids: [Int64], query: PreparedQuery, plan: ResolvedPlan, steps: Range<Int>) -> RescoredRows {
+        rescore(ids: ids, query: query, plan: plan, steps: steps) { _ in self }
+    }
+}
+
+/// Scores candidates that lie in many shards at some steps of a plan, in one pass.
+///
+/// - Parameters:
+///   - ids: The candidates.
+///   - query: What they are compared with.
+///   - plan: The plan that runs.
+///   - steps: Which of its steps to score.
+///   - shard: The shard of the candidate with this number in `ids`; nil where it is not here.
+/// - Returns: One entry per candidate, in the order of `ids`.
+public func rescore(
+    ids: [Int64],
+    query: PreparedQuery,
+    plan: ResolvedPlan,
+    steps: Range<Int>,
+    shard: (Int) -> VectorShard?
+) -> RescoredRows {
+    rescore(ids: ids, query: query, plan: plan, steps: steps, path: .current, shard: shard)
+}
+
+package func rescore(
+    ids: [Int64],
+    query: PreparedQuery,
+    plan: ResolvedPlan,
+    steps: Range<Int>,
+    path: KernelPath,
+    shard: (Int) -> VectorShard?
+) -> RescoredRows {
+    var versions = [UInt32?](repeating: nil, count: ids.count)
+    var rows: [UnsafePointer<Float>] = []
+    var found: [Int] = []
+    rows.reserveCapacity(ids.count)
+    found.reserveCapacity(ids.count)
+    for (candidate, id) in ids.enumerated() {
+        guard let shard = shard(candidate), let position = shard.directory.position(of: id) else { continue }
+        precondition(shard.dimensions == query.vector.count, "a query of another size")
+        versions[candidate] = shard.directory.versions[position]
+        rows.append(shard.row(position))
+        found.append(candidate)
+    }
+    let scores = plan.steps[steps].map { step in
+        let known = query.scores(of: rows, step: step, path: path)
+        if found.count == ids.count { return known }
+        var all = [Float](repeating: 0, count: ids.count)
+        for (number, candidate) in found.enumerated() { all[candidate] = known[number] }
+        return all
+    }
+    return RescoredRows(versions: versions, scores: scores)
+}

@@ -1,0 +1,217 @@
+public import Matryoshka
+
+/// What a search must answer, worked out in plain Swift from the written score formulas alone.
+///
+/// It imports no engine and follows the plan over all rows at once: its keeps are global, its order is score
+/// descending, then id ascending. Codes and norms are worked out once per row, so that tens of thousands of rows
+/// answer hundreds of queries.
+public struct Oracle: Sendable {
+    /// A row as the store holds it.
+    public struct Row: Sendable, Hashable {
+        /// Internal id.
+        public var id: Int64
+        /// Counts its changes.
+        public var version: UInt32
+        /// The full vector.
+        public var vector: [Float]
+
+        /// Makes a row.
+        public init(id: Int64, version: UInt32 = 1, vector: [Float]) {
+            self.id = id
+            self.version = version
+            self.vector = vector
+        }
+    }
+
+    /// One hit that a search must return.
+    public struct Hit: Sendable, Hashable {
+        /// Internal id.
+        public var id: Int64
+        /// The row's version.
+        public var version: UInt32
+        /// Scores of all stages, in plan order.
+        public var scores: [Float]
+    }
+
+    private struct Codes {
+        var codes: [Int8]
+        var scale: Float
+    }
+
+    private let storedHeadWidth: Int
+    private let similarity: Similarity
+    private var rows: [Row] = []
+    private var places: [Int64: Int] = [:]
+    /// Row-major, W codes per row.
+    private var codes: [Int8] = []
+    private var scales: [Float] = []
+
+    /// Makes an oracle over some rows.
+    ///
+    /// - Parameters:
+    ///   - rows: Distinct ids, vectors of one size.
+    ///   - storedHeadWidth: W, over which int8 scales are taken.
+    ///   - similarity: How the collection compares.
+    public init(rows: [Row] = [], storedHeadWidth: Int, similarity: Similarity) {
+        self.storedHeadWidth = storedHeadWidth
+        self.similarity = similarity
+        codes.reserveCapacity(rows.count * storedHeadWidth)
+        for row in rows { upsert(row) }
+    }
+
+    /// Rows held.
+    public var rowCount: Int { rows.count }
+
+    /// All ids, in no order.
+    public var ids: [Int64] { rows.map(\.id) }
+
+    /// Writes a row; an older version than the held one is ignored.
+    public mutating func upsert(_ row: Row) {
+        let quantised = Self.quantise(row.vector[..<storedHeadWidth])
+        if let place = places[row.id] {
+            guard row.version >= rows[place].version else { return }
+            rows[place] = row
+            scales[place] = quantised.scale
+            let start = place * storedHeadWidth
+            codes.replaceSubrange(start..<start + storedHeadWidth, with: quantised.codes)
+        } else {
+            places[row.id] = rows.count
+            rows.append(row)
+            scales.append(quantised.scale)
+            codes += quantised.codes
+        }
+    }
+
+    /// Takes a row out.
+    public mutating func remove(id: Int64) {
+        guard let place = places.removeValue(forKey: id) else { return }
+        let last = rows.count - 1
+        if place != last {
+            rows[place] = rows[last]
+            scales[place] = scales[last]
+            places[rows[place].id] = place
+            for i in 0..<storedHeadWidth { codes[place * storedHeadWidth + i] = codes[last * storedHeadWidth + i] }
+        }
+        rows.removeLast()
+        scales.removeLast()
+        codes.removeLast(storedHeadWidth)
+    }
+
+    /// The hits of a plan, best first.
+    public func hits(query: [Float], plan: ResolvedPlan) -> [Hit] {
+        stages(query: query, steps: plan.steps).last ?? []
+    }
+
+    /// What each step leaves over, in its order, with the scores so far.
+    public func stages(query: [Float], steps: [ResolvedPlan.Step]) -> [[Hit]] {
+        var left = rows.indices.map { (place: $0, scores: [Float]()) }
+        var stages: [[Hit]] = []
+        for step in steps {
+            let scores = scores(of: left.map(\.place), query: query, step: step)
+            // Sorting numbers of rows, not the rows with their lists, keeps large collections quick.
+            var order = [Int](left.indices)
+            let ids = left.map { rows[$0.place].id }
+            order.sort { ranksBefore(score: scores[$0], id: ids[$0], than: scores[$1], id: ids[$1]) }
+            left = order.prefix(step.keep).map { (place: left[$0].place, scores: left[$0].scores + [scores[$0]]) }
+            stages.append(left.map { Hit(id: rows[$0.place].id, version: rows[$0.place].version, scores: $0.scores) })
+        }
+        return stages
+    }
+
+    /// The score of one held row at one step; nil where it is not held.
+    public func score(id: Int64, query: [Float], step: ResolvedPlan.Step) -> Float? {
+        places[id].map { scores(of: [$0], query: query, step: step)[0] }
+    }
+
+    private func scores(of places: [Int], query: [Float], step: ResolvedPlan.Step) -> [Float] {
+        switch step.precision {
+        case .int8: residentScores(of: places, query: query, dimensions: step.dimensions)
+        case .float16: floatScores(of: places, query: query, dimensions: step.dimensions, roundsRows: true)
+        case .float32: floatScores(of: places, query: query, dimensions: step.dimensions, roundsRows: false)
+        case .bit: preconditionFailure("precision bit has no oracle")
+        }
+    }
+
+    // MARK: int8
+
+    private static func quantise(_ head: ArraySlice<Float>) -> Codes {
+        var greatest: Float = 0
+        for value in head where value.magnitude > greatest { greatest = value.magnitude }
+        let inverse = 127 / greatest
+        guard greatest > 0, inverse.isNormal else {
+            return Codes(codes: [Int8](repeating: 0, count: head.count), scale: 0)
+        }
+        let codes = head.map { Int8(min(127, max(-127, ($0 * inverse).rounded(.toNearestOrEven)))) }
+        return Codes(codes: codes, scale: greatest / 127)
+    }
+
+    private func residentScores(of places: [Int], query: [Float], dimensions: Int) -> [Float] {
+        let prepared = Self.quantise(query[..<storedHeadWidth])
+        let head = prepared.codes[..<dimensions].map(Int32.init)
+        let queryNorm = head.reduce(0) { $0 + $1 * $1 }
+        return head.withUnsafeBufferPointer { head in
+            codes.withUnsafeBufferPointer { codes in
+                places.map { place in
+                    let start = place * storedHeadWidth
+                    var dot: Int32 = 0
+                    var norm: Int32 = 0
+                    for i in 0..<dimensions {
+                        let code = Int32(codes[start + i])
+                        dot &+= head[i] &* code
+                        norm &+= code &* code
+                    }
+                    switch similarity {
+                    case .dot:
+                        return (Float(dot) * prepared.scale) * scales[place]
+                    case .cosine:
+                        if queryNorm == 0 || norm == 0 { return 0 }
+                        return Float(dot) / (Float(queryNorm).squareRoot() * Float(norm).squareRoot())
+                    }
+                }
+            }
+        }
+    }
+
+    // MARK: float
+
+    private func floatScores(of places: [Int], query: [Float], dimensions: Int, roundsRows: Bool) -> [Float] {
+        let queryNorm = similarity == .cosine ? Self.dot(query, query, dimensions) : 0
+        return places.map { place in
+            let row = roundsRows ? Self.roundedToHalf(rows[place].vector) : rows[place].vector
+            let dot = Self.dot(query, row, dimensions)
+            guard similarity == .cosine else { return dot }
+            let norm = Self.dot(row, row, dimensions)
+            if queryNorm == 0 || norm == 0 { return 0 }
+            return dot / (queryNorm.squareRoot() * norm.squareRoot())
+        }
+    }
+
+    /// Sixteen lanes with fused multiply-add, a missing tail as 0 · 0, then 16 → 8 → 4 → 2 → 1.
+    static func dot(_ left: [Float], _ right: [Float], _ count: Int) -> Float {
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: 16) { lanes in
+            lanes.initialize(repeating: 0)
+            left.withUnsafeBufferPointer { left in
+                right.withUnsafeBufferPointer { right in
+                    for i in 0..<count { lanes[i & 15] = lanes[i & 15].addingProduct(left[i], right[i]) }
+                }
+            }
+            if count % 16 != 0 {
+                for lane in count % 16..<16 { lanes[lane] = lanes[lane].addingProduct(0, 0) }
+            }
+            var half = 8
+            while half > 0 {
+                for lane in 0..<half { lanes[lane] += lanes[lane + half] }
+                half /= 2
+            }
+            return lanes[0]
+        }
+    }
+
+    private static func roundedToHalf(_ values: [Float]) -> [Float] {
+        #if arch(x86_64) && os(macOS)
+        preconditionFailure("this platform has no Float16")
+        #else
+        values.map { Float(Float16($0)) }
+        #endif
+    }
+}

@@ -1,0 +1,90 @@
+public import Matryoshka
+import VectorMath
+
+/// The resident heads of one logical shard at one generation.
+///
+/// Not thread-safe: whoever holds it locks around every call, scans included. Rows may come in any order; ascending
+/// ids, as a bulk load gives them, are cheapest.
+public final class ResidentShard {
+    let rows: BlockedRows
+    private var isSealed = false
+
+    /// Makes an empty shard.
+    ///
+    /// - Parameters:
+    ///   - storedHeadWidth: W, the length of the heads that are upserted; scales are taken over it.
+    ///   - residentWidth: H, how many dimensions are held; at most W.
+    ///   - precision: int8 or float32.
+    ///   - similarity: How the collection compares.
+    public init(storedHeadWidth: Int, residentWidth: Int, precision: Precision, similarity: Similarity) {
+        rows = BlockedRows(
+            storedWidth: storedHeadWidth,
+            width: residentWidth,
+            precision: precision,
+            similarity: similarity
+        )
+    }
+
+    /// Writes a row over what is held of its id.
+    ///
+    /// An older version than the held one is ignored.
+    ///
+    /// - Parameters:
+    ///   - id: The row's internal id.
+    ///   - version: Grows with every change of the row.
+    ///   - head: The first W floats, finite.
+    public func upsert(id: Int64, version: UInt32, head: Span<Float>) {
+        if rows.directory.count == rows.directory.capacity { grow() }
+        rows.place(id: id, version: version, head: head)
+    }
+
+    /// Takes a row out; nothing happens where it is not held.
+    public func remove(id: Int64) {
+        if rows.directory.remove(id: id) && rows.directory.needsCompaction { rows.compact() }
+    }
+
+    /// Takes all rows out and gives the memory back.
+    public func removeAll() {
+        rows.directory.removeAll()
+        rows.setCapacity(0)
+        isSealed = false
+    }
+
+    /// Makes room for so many rows in all.
+    public func reserve(rows count: Int) {
+        if count > rows.directory.capacity { rows.setCapacity(count) }
+    }
+
+    /// Ends a bulk load: rows go into the order of their ids, holes and spare room go away.
+    public func seal() {
+        rows.compact()
+        rows.setCapacity(rows.directory.count)
+        isSealed = true
+    }
+
+    /// Whether a row is held.
+    public func contains(id: Int64) -> Bool { rows.directory.position(of: id) != nil }
+
+    /// The version of a row that is held.
+    public func version(of id: Int64) -> UInt32? {
+        rows.directory.position(of: id).map { rows.directory.versions[$0] }
+    }
+
+    /// Rows held.
+    public var rowCount: Int { rows.directory.liveCount }
+
+    /// Bytes in use for rows, spare room included.
+    public var residentBytes: Int { rows.byteCount }
+
+    /// What one row costs in a sealed shard, with the spare room that later writes make.
+    public static func bytesPerRow(residentWidth: Int, precision: Precision) -> Int {
+        let row = BlockedRows.bytesPerRow(width: residentWidth, precision: precision) + 4 + RowDirectory.bytesPerRow
+        return row + (row + 31) / 32
+    }
+
+    /// Doubling would break the bound on memory of a shard that lives long; a shard that loads gives back at its seal.
+    private func grow() {
+        let capacity = rows.directory.capacity
+        rows.setCapacity(capacity + max(RowDirectory.blockRows * 4, isSealed ? capacity / 32 : capacity / 2))
+    }
+}

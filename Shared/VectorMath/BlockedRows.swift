@@ -1,0 +1,240 @@
+import CVectorKernels
+package import Matryoshka
+
+/// Resident heads in blocks of 16 rows, as int8 codes or float32, with the directory that finds them.
+///
+/// CVectorKernels.h has the layout. Not thread-safe.
+package final class BlockedRows {
+    package let storedWidth: Int
+    package let width: Int
+    package let precision: Precision
+    package let similarity: Similarity
+    package let directory = RowDirectory()
+    private var blocks = Column<UInt8>()
+    /// Root of the squared norm over the resident width (cosine), or the scale (dot).
+    private var factors = Column<Float>()
+
+    package init(storedWidth: Int, width: Int, precision: Precision, similarity: Similarity) {
+        precondition(width >= 1 && width <= storedWidth, "a resident width from 1 to the stored head's")
+        precondition(precision == .int8 || precision == .float32, "resident rows are int8 or float32")
+        self.storedWidth = storedWidth
+        self.width = width
+        self.precision = precision
+        self.similarity = similarity
+    }
+
+    /// Bytes of one row's numbers.
+    package static func bytesPerRow(width: Int, precision: Precision) -> Int {
+        precision == .int8 ? (width + 3) / 4 * 4 : width * 4
+    }
+
+    package var byteCount: Int { blocks.byteCount + factors.byteCount + directory.byteCount }
+
+    package func setCapacity(_ rows: Int) {
+        directory.setCapacity(rows)
+        let rowBytes = Self.bytesPerRow(width: width, precision: precision)
+        let used = directory.blockCount * RowDirectory.blockRows
+        // 128 is a code of zero, so that padding adds nothing to a norm.
+        blocks.resize(
+            to: directory.capacity * rowBytes,
+            keeping: used * rowBytes,
+            filler: precision == .int8 ? 128 : 0
+        )
+        factors.resize(to: directory.capacity, keeping: used, filler: 0)
+    }
+
+    /// Writes a row of the stored head's width; there is room for one more.
+    package func place(id: Int64, version: UInt32, head: Span<Float>) {
+        precondition(head.count == storedWidth, "a head of another width")
+        guard case .at(let position) = directory.place(id: id, version: version) else { return }
+        head.withUnsafeBufferPointer { head in
+            guard let values = head.baseAddress else { return }
+            if precision == .int8 {
+                withUnsafeTemporaryAllocation(of: Int8.self, capacity: storedWidth) { codes in
+                    let scale = mrl_quantise(values, storedWidth, codes.baseAddress)
+                    mrl_pack_int8(blocks.base, width, position, codes.baseAddress)
+                    factors.base[position] =
+                        similarity == .cosine
+                        ? Float(mrl_int8_dot(codes.baseAddress, codes.baseAddress, width)).squareRoot() : scale
+                }
+            } else {
+                mrl_pack_float(floats, width, position, values)
+                factors.base[position] =
+                    similarity == .cosine
+                    ? mrl_float_dot(KernelPath.current.checkedNumber, values, values, width).squareRoot() : 0
+            }
+        }
+    }
+
+    /// Puts the rows in the order of their ids, without holes.
+    package func compact() {
+        guard let order = directory.compactionOrder() else { return }
+        let rowBytes = Self.bytesPerRow(width: width, precision: precision)
+        let capacity = (order.count + RowDirectory.blockRows - 1) / RowDirectory.blockRows * RowDirectory.blockRows
+        var newBlocks = Column<UInt8>()
+        var newFactors = Column<Float>()
+        newBlocks.resize(to: capacity * rowBytes, keeping: 0, filler: precision == .int8 ? 128 : 0)
+        newFactors.resize(to: capacity, keeping: 0, filler: 0)
+        mrl_gather_blocks(
+            blocks.base,
+            newBlocks.base,
+            precision == .int8 ? (width + 3) / 4 : width,
+            order,
+            order.count
+        )
+        for (position, from) in order.enumerated() { newFactors.base[position] = factors.base[Int(from)] }
+        blocks = newBlocks
+        factors = newFactors
+        directory.compact(order)
+        directory.setCapacity(order.count)
+    }
+
+    private var floats: UnsafeMutablePointer<Float> {
+        UnsafeMutableRawPointer(blocks.base).assumingMemoryBound(to: Float.self)
+    }
+
+    fileprivate func withRows(firstRow: Int, _ body: (UnsafePointer<mrl_block_rows>) -> Void) {
+        var rows = mrl_block_rows(
+            blocks: UnsafeRawPointer(blocks.base),
+            factors: factors.base,
+            ids: directory.ids,
+            live: directory.live,
+            block_count: directory.blockCount,
+            width: width,
+            first_row: UInt32(firstRow)
+        )
+        body(&rows)
+    }
+
+    fileprivate func codes(at position: Int, _ out: UnsafeMutablePointer<Int8>) {
+        mrl_unpack_int8(blocks.base, width, position, out)
+    }
+
+    fileprivate func values(at position: Int, _ out: UnsafeMutablePointer<Float>) {
+        mrl_unpack_float(floats, width, position, out)
+    }
+
+    fileprivate func factor(at position: Int) -> Float { factors.base[position] }
+}
+
+/// A batch of queries prepared for one resident step.
+package struct BlockQueries {
+    private let dimensions: Int
+    private let similarity: Similarity
+    private let precision: Precision
+    private let path: KernelPath
+    private let count: Int
+    private let groupBytes: Int
+    private var codes: [Int8] = []
+    private var biases: [Int32] = []
+    private var values: [Float] = []
+    private var factors: [Float] = []
+
+    // heads: row-major, `count` stored heads of `storedWidth` floats.
+    package init(
+        heads: Span<Float>,
+        count: Int,
+        storedWidth: Int,
+        dimensions: Int,
+        precision: Precision,
+        similarity: Similarity,
+        path: KernelPath = .current
+    ) {
+        precondition(heads.count == count * storedWidth, "queries of another width")
+        precondition(dimensions >= 1 && dimensions <= storedWidth, "a step wider than the stored head")
+        self.dimensions = dimensions
+        self.similarity = similarity
+        self.precision = precision
+        self.path = path
+        self.count = count
+        groupBytes = (dimensions + 3) / 4 * 4
+        for query in 0..<count {
+            let head = heads.extracting(query * storedWidth..<(query + 1) * storedWidth)
+            if precision == .int8 {
+                let quantised = QuantisedVector(head: head)
+                codes += quantised.codes[..<dimensions]
+                codes += repeatElement(0, count: groupBytes - dimensions)
+                biases.append(-128 * quantised.codes[..<dimensions].reduce(0) { $0 + Int32($1) })
+                factors.append(quantised.factor(dimensions: dimensions, similarity: similarity))
+            } else {
+                let prefix = head.extracting(first: dimensions)
+                prefix.withUnsafeBufferPointer { values += $0 }
+                factors.append(similarity == .cosine ? floatDot(prefix, prefix, path: path).squareRoot() : 0)
+            }
+        }
+    }
+
+    /// Offers all rows to the queries' rankings; `firstRow` is added to their positions.
+    package func scan(_ rows: BlockedRows, firstRow: Int, into best: TopRows) {
+        precondition(dimensions <= rows.width && precision == rows.precision && similarity == rows.similarity)
+        precondition(best.queryCount == count)
+        let isCosine = similarity == .cosine
+        rows.withRows(firstRow: firstRow) { rows in
+            if precision == .int8 {
+                withUnsafeTemporaryAllocation(of: Float.self, capacity: max(1, count)) { cuts in
+                    codes.withUnsafeBufferPointer { codes in
+                        factors.withUnsafeBufferPointer { factors in
+                            biases.withUnsafeBufferPointer { biases in
+                                var queries = mrl_int8_queries(
+                                    codes: codes.baseAddress,
+                                    factors: factors.baseAddress,
+                                    biases: biases.baseAddress,
+                                    cuts: cuts.baseAddress,
+                                    count: count,
+                                    dimensions: dimensions,
+                                    cosine: isCosine
+                                )
+                                mrl_scan_int8(path.checkedNumber, rows, &queries, best.selections)
+                            }
+                        }
+                    }
+                }
+            } else {
+                values.withUnsafeBufferPointer { values in
+                    factors.withUnsafeBufferPointer { factors in
+                        var queries = mrl_float_queries(
+                            values: values.baseAddress,
+                            roots: factors.baseAddress,
+                            stride: dimensions,
+                            count: count,
+                            dimensions: dimensions,
+                            cosine: isCosine
+                        )
+                        mrl_scan_float(path.checkedNumber, rows, &queries, best.selections)
+                    }
+                }
+            }
+        }
+    }
+
+    /// The score of one row for query number `query`.
+    package func score(query: Int, rows: BlockedRows, position: Int) -> Float {
+        let isCosine = similarity == .cosine
+        let usesCached = !isCosine || dimensions == rows.width
+        if precision == .int8 {
+            return withUnsafeTemporaryAllocation(of: Int8.self, capacity: rows.width) { row in
+                rows.codes(at: position, row.baseAddress!)
+                let dot = codes.withUnsafeBufferPointer {
+                    mrl_int8_dot($0.baseAddress! + query * groupBytes, row.baseAddress, dimensions)
+                }
+                let factor =
+                    usesCached
+                    ? rows.factor(at: position)
+                    : Float(mrl_int8_dot(row.baseAddress, row.baseAddress, dimensions)).squareRoot()
+                return mrl_int8_score(dot, factors[query], factor, isCosine)
+            }
+        }
+        return withUnsafeTemporaryAllocation(of: Float.self, capacity: rows.width) { row in
+            rows.values(at: position, row.baseAddress!)
+            let number = path.checkedNumber
+            let dot = values.withUnsafeBufferPointer {
+                mrl_float_dot(number, $0.baseAddress! + query * dimensions, row.baseAddress, dimensions)
+            }
+            let factor =
+                usesCached
+                ? rows.factor(at: position)
+                : mrl_float_dot(number, row.baseAddress, row.baseAddress, dimensions).squareRoot()
+            return mrl_float_score(dot, factors[query], factor, isCosine)
+        }
+    }
+}

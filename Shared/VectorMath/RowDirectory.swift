@@ -1,0 +1,212 @@
+/// Ids, versions and presence of the rows of one table, and where each id is.
+///
+/// The first ``sortedCount`` positions hold ascending ids. Later ones are found through runs: lists of positions
+/// sorted by id whose sizes fall by half, so that a bulk load in any order costs a logarithmic number of merges.
+/// Ascending ids, the common case, extend the sorted part and cost nothing. A removed row leaves a hole that only
+/// its own id can fill again, until ``compact(_:)``.
+package final class RowDirectory {
+    /// Where an offered row goes.
+    package enum Placement: Equatable {
+        /// A newer version is held.
+        case ignored
+        /// Write the row here.
+        case at(Int)
+    }
+
+    /// Rows of one block; `live` has one bit per row.
+    package static let blockRows = 16
+    private static let freshLimit = 128
+
+    /// Positions in use, holes included.
+    package private(set) var count = 0
+    /// Rows that are there.
+    package private(set) var liveCount = 0
+    private var sortedCount = 0
+    private var runs: [[UInt32]] = []
+    private var fresh: [UInt32] = []
+    private var greatest = Int64.min
+    private var idColumn = Column<Int64>()
+    private var versionColumn = Column<UInt32>()
+    private var liveColumn = Column<UInt16>()
+
+    package init() {}
+
+    package var ids: UnsafePointer<Int64> { UnsafePointer(idColumn.base) }
+    package var versions: UnsafePointer<UInt32> { UnsafePointer(versionColumn.base) }
+    package var live: UnsafePointer<UInt16> { UnsafePointer(liveColumn.base) }
+    /// Positions that fit without growing; a multiple of ``blockRows``.
+    package var capacity: Int { idColumn.capacity }
+    package var blockCount: Int { (count + Self.blockRows - 1) / Self.blockRows }
+    package var byteCount: Int {
+        let listed = runs.reduce(fresh.count) { $0 + $1.count }
+        return idColumn.byteCount + versionColumn.byteCount + liveColumn.byteCount + 4 * listed
+    }
+    /// Bytes of a row in the three columns, rounded up.
+    package static let bytesPerRow = 13
+
+    /// Makes room for exactly `rows` positions, rounded up to a block; never below ``count``.
+    package func setCapacity(_ rows: Int) {
+        let blocks = (max(rows, count) + Self.blockRows - 1) / Self.blockRows
+        idColumn.resize(to: blocks * Self.blockRows, keeping: count, filler: 0)
+        versionColumn.resize(to: blocks * Self.blockRows, keeping: count, filler: 0)
+        liveColumn.resize(to: blocks, keeping: blockCount, filler: 0)
+    }
+
+    /// The position of a row that is there.
+    package func position(of id: Int64) -> Int? {
+        guard let position = entry(of: id), isLive(position) else { return nil }
+        return position
+    }
+
+    /// Finds or makes the place of a row.
+    ///
+    /// There must be room for one more.
+    package func place(id: Int64, version: UInt32) -> Placement {
+        if let position = entry(of: id) {
+            if isLive(position) {
+                if version < versionColumn.base[position] { return .ignored }
+            } else {
+                setLive(position, true)
+            }
+            versionColumn.base[position] = version
+            return .at(position)
+        }
+        precondition(count < capacity, "a directory must grow before a row is placed")
+        let position = count
+        count += 1
+        idColumn.base[position] = id
+        versionColumn.base[position] = version
+        setLive(position, true)
+        if sortedCount == position && (position == 0 || id > greatest) {
+            sortedCount += 1
+        } else {
+            fresh.append(UInt32(position))
+            if fresh.count == Self.freshLimit { flush() }
+        }
+        greatest = max(greatest, id)
+        return .at(position)
+    }
+
+    /// Takes a row out; false where it is not there.
+    package func remove(id: Int64) -> Bool {
+        guard let position = position(of: id) else { return false }
+        setLive(position, false)
+        return true
+    }
+
+    package func removeAll() {
+        count = 0
+        liveCount = 0
+        sortedCount = 0
+        runs = []
+        fresh = []
+        greatest = .min
+        setCapacity(0)
+    }
+
+    /// Holes have become too many.
+    package var needsCompaction: Bool { count - liveCount > 256 && (count - liveCount) * 16 > count }
+
+    /// The positions of all rows by ascending id; nil where they are in that order already and without holes.
+    package func compactionOrder() -> [UInt32]? {
+        if sortedCount == count && liveCount == count { return nil }
+        flush()
+        var order: [UInt32] = []
+        while let run = runs.popLast() { order = merge(run, order) }
+        order = merge([UInt32](0..<UInt32(sortedCount)), order)
+        order.removeAll { !isLive(Int($0)) }
+        return order
+    }
+
+    /// Moves the row at `order[i]` to position i.
+    ///
+    /// The caller moves its own columns alike.
+    package func compact(_ order: [UInt32]) {
+        precondition(order.count == liveCount, "an order names every row once")
+        let oldIDs = [Int64](UnsafeBufferPointer(start: idColumn.base, count: count))
+        let oldVersions = [UInt32](UnsafeBufferPointer(start: versionColumn.base, count: count))
+        for (position, from) in order.enumerated() {
+            idColumn.base[position] = oldIDs[Int(from)]
+            versionColumn.base[position] = oldVersions[Int(from)]
+        }
+        for block in 0..<blockCount {
+            let rows = max(0, min(Self.blockRows, order.count - block * Self.blockRows))
+            liveColumn.base[block] = UInt16(truncatingIfNeeded: (1 << rows) - 1)
+        }
+        count = order.count
+        sortedCount = order.count
+        runs = []
+        fresh = []
+        greatest = order.isEmpty ? .min : idColumn.base[order.count - 1]
+    }
+
+    package func isLive(_ position: Int) -> Bool {
+        liveColumn.base[position / Self.blockRows] >> UInt16(position % Self.blockRows) & 1 == 1
+    }
+
+    private func setLive(_ position: Int, _ isLive: Bool) {
+        let bit = UInt16(1) << UInt16(position % Self.blockRows)
+        if isLive {
+            liveColumn.base[position / Self.blockRows] |= bit
+            liveCount += 1
+        } else {
+            liveColumn.base[position / Self.blockRows] &= ~bit
+            liveCount -= 1
+        }
+    }
+
+    /// The position of an id, there or a hole.
+    private func entry(of id: Int64) -> Int? {
+        guard count > 0, id <= greatest else { return nil }
+        let ids = idColumn.base
+        if let found = Self.search(sortedCount, { ids[$0] }, for: id) { return found }
+        for run in runs {
+            if let found = run.withUnsafeBufferPointer({ run in
+                Self.search(run.count, { ids[Int(run[$0])] }, for: id).map { Int(run[$0]) }
+            }) {
+                return found
+            }
+        }
+        for position in fresh where ids[Int(position)] == id { return Int(position) }
+        return nil
+    }
+
+    @inline(__always)
+    private static func search(_ count: Int, _ idAt: (Int) -> Int64, for id: Int64) -> Int? {
+        var low = 0
+        var length = count
+        while length > 1 {
+            let half = length / 2
+            if idAt(low + half) <= id { low += half }
+            length -= half
+        }
+        return length == 1 && idAt(low) == id ? low : nil
+    }
+
+    private func flush() {
+        guard !fresh.isEmpty else { return }
+        let ids = idColumn.base
+        var run = fresh.sorted { ids[Int($0)] < ids[Int($1)] }
+        fresh.removeAll(keepingCapacity: true)
+        while let last = runs.last, last.count < 2 * run.count {
+            runs.removeLast()
+            run = merge(last, run)
+        }
+        runs.append(run)
+    }
+
+    private func merge(_ left: [UInt32], _ right: [UInt32]) -> [UInt32] {
+        guard let leftLast = left.last, let rightFirst = right.first else { return left.isEmpty ? right : left }
+        let ids = idColumn.base
+        if ids[Int(leftLast)] < ids[Int(rightFirst)] { return left + right }
+        return [UInt32](unsafeUninitializedCapacity: left.count + right.count) { out, count in
+            var (i, j) = (0, 0)
+            while i < left.count || j < right.count {
+                let takesLeft = j == right.count || (i < left.count && ids[Int(left[i])] < ids[Int(right[j])])
+                out[i + j] = takesLeft ? left[i] : right[j]
+                if takesLeft { i += 1 } else { j += 1 }
+            }
+            count = i + j
+        }
+    }
+}
