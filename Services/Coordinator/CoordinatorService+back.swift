@@ -1,4 +1,6 @@
 import Coordination
+import DocumentStore
+import Logging
 import Matryoshka
 import ServiceRuntime
 import WireProtocol
@@ -161,7 +163,7 @@ extension CoordinatorService {
         case .unreachable?, nil:
             log.warning("worker lost: its connection is gone", metadata: ["worker": "\(worker)"])
             // Not from within a step of some other request.
-            loop.enqueue { [self] in workerLost(worker) }
+            _ = loop.schedule(afterMicroseconds: 0) { [self] in workerLost(worker) }
         }
     }
 
@@ -210,7 +212,7 @@ extension CoordinatorService {
     private func deliverFailure(_ number: UInt64, _ failure: Failed, died: Bool) {
         guard let entry = sent.removeValue(forKey: number) else { return }
         // Later, since the caller may be in the middle of a step of the same request.
-        loop.enqueue { [self] in deliver(entry, failure, died: died) }
+        _ = loop.schedule(afterMicroseconds: 0) { [self] in deliver(entry, failure, died: died) }
     }
 
     private func deliver(_ entry: Sent, _ failure: Failed, died: Bool) {

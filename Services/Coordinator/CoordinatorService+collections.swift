@@ -1,7 +1,10 @@
+import Coordination
 import DocumentStore
+import Logging
 import Matryoshka
 import ServiceRuntime
 import WireProtocol
+import ZeroMQ
 
 extension CoordinatorService {
     func begin(_ request: CollectionsRequest, _ key: UInt64) {

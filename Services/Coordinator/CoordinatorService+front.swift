@@ -1,5 +1,6 @@
 import Coordination
 import DocumentStore
+import Logging
 import Matryoshka
 import ServiceRuntime
 import WireProtocol

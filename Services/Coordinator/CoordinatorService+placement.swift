@@ -1,5 +1,6 @@
 import Coordination
 import DocumentStore
+import Logging
 import Matryoshka
 import ServiceRuntime
 import WireProtocol
@@ -201,7 +202,7 @@ extension CoordinatorService {
             body: .map(ShardAssignments(epoch: epoch, collections: entries))
         )
         if (try? back.send([target.route] + message.encode())) == .unreachable {
-            loop.enqueue { [self] in workerLost(worker) }
+            _ = loop.schedule(afterMicroseconds: 0) { [self] in workerLost(worker) }
         }
     }
 }

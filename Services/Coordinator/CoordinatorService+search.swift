@@ -1,5 +1,6 @@
 import Coordination
 import DocumentStore
+import Logging
 import Matryoshka
 import ServiceRuntime
 import WireProtocol
@@ -239,8 +240,10 @@ extension CoordinatorService {
                 owner: .encode(key),
                 deadline: entry.deadline
             )
-        } catch {
+        } catch let error as FrontError {
             fail(key, error)
+        } catch {
+            fail(key, FrontError(.internalError, "\(error)"))
         }
     }
 }

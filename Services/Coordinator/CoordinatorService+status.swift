@@ -1,6 +1,7 @@
 import Coordination
 import DocumentStore
 import Glibc
+import Logging
 import Matryoshka
 import ServiceRuntime
 import WireProtocol
@@ -145,7 +146,8 @@ extension CoordinatorService {
                 totalMicroseconds: $0.micros,
                 stageTimings: $0.timings,
                 coverage: $0.coverage,
-                hits: $0.hits
+                hits: $0.hits,
+                error: nil
             )
         }
         let workers = registry.workers.values.map { worker in

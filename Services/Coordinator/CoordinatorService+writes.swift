@@ -1,5 +1,6 @@
 import Coordination
 import DocumentStore
+import Logging
 import Matryoshka
 import ServiceRuntime
 import WireProtocol
@@ -290,7 +291,7 @@ extension CoordinatorService {
             running[key]?.collection = shape.collection
             guardDeadline(key, "the database did not answer within the deadline")
             let queued = reads.run(
-                { try $0.get(collection: shape.collection, externalIDs: request.ids, withVector: request.withVector) },
+                { try $0.get(shape, externalIDs: request.ids, withVector: request.withVector) },
                 then: { [self] result in
                     switch result {
                     case .failure(let error): fail(key, storeError(error))

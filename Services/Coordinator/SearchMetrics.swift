@@ -1,4 +1,5 @@
 import DocumentStore
+import Matryoshka
 import ServiceRuntime
 import WireProtocol
 

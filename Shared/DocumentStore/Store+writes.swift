@@ -291,6 +291,17 @@ extension Store {
         }
     }
 
+    /// External ids by internal id; rows that are gone are left out.
+    public func externalIDs(_ shape: CollectionShape, ids: [Int64]) throws -> [Int64: String] {
+        let result = try execute(
+            "SELECT id, external_id FROM matryoshka.documents_\(shape.collection) WHERE id = ANY($1::bigint[])",
+            [.int64s(ids)]
+        )
+        var found: [Int64: String] = [:]
+        for row in 0..<result.rowCount { found[result.int64(row, 0)] = result.text(row, 1) }
+        return found
+    }
+
     /// Payloads by internal id; those that are not there are left out.
     public func fetchPayloads(_ shape: CollectionShape, ids: [Int64]) throws -> [Int64: String?] {
         let result = try execute(

@@ -6,30 +6,20 @@ private import Glibc
 private import Musl
 #endif
 
-<<<<<<< HEAD
 // Unchecked, because a connection is made on one thread and then handed to the one that uses it.
 
-=======
->>>>>>> 27414783d073a3ed6e8d0877fb713d990651377c
 /// One connection to the server.
 ///
 /// All calls block, none for ever: the server gives up at its statement timeout, and we give up a server that says
 /// nothing. After an error with ``PostgreSQLError/isConnectionLost`` it is of no use.
 ///
 /// libpq allows one thread at a time; the owner sees to it. Only ``canceller()`` is for other threads.
-<<<<<<< HEAD
-=======
-// Unchecked, because a connection is made on one thread and then handed to the one that uses it.
->>>>>>> 27414783d073a3ed6e8d0877fb713d990651377c
 public final class Connection: @unchecked Sendable {
     private let handle: OpaquePointer
     private let settings: ConnectionSettings
     private var prepared: [String: String] = [:]
     private var isGivenUp = false
-<<<<<<< HEAD
     private var isUnlimited = false
-=======
->>>>>>> 27414783d073a3ed6e8d0877fb713d990651377c
 
     /// Connects and sets the time limits.
     public init(_ settings: ConnectionSettings = ConnectionSettings()) throws(PostgreSQLError) {
@@ -82,11 +72,8 @@ public final class Connection: @unchecked Sendable {
     ///   - sql: Refers to the parameters as `$1`, `$2`, …
     ///   - parameters: Sent in binary.
     ///   - isPrepared: Keep the statement prepared for the next time; for a few statements that run often.
-<<<<<<< HEAD
     /// - Returns: Its rows.
     /// - Throws: What the server or libpq says.
-=======
->>>>>>> 27414783d073a3ed6e8d0877fb713d990651377c
     @discardableResult
     public func execute(
         _ sql: String,
@@ -139,13 +126,7 @@ public final class Connection: @unchecked Sendable {
 
     // MARK: - Transactions
 
-<<<<<<< HEAD
     /// Runs `body` in a transaction, and rolls back if it throws; `mode` is for example `READ ONLY`.
-=======
-    /// Runs `body` in a transaction, and rolls back if it throws.
-    ///
-    /// - Parameter mode: For example `ISOLATION LEVEL REPEATABLE READ READ ONLY`.
->>>>>>> 27414783d073a3ed6e8d0877fb713d990651377c
     public func transaction<R>(_ mode: String = "", _ body: () throws -> R) throws -> R {
         try run(script: "BEGIN \(mode)")
         let value: R
@@ -160,7 +141,6 @@ public final class Connection: @unchecked Sendable {
         return value
     }
 
-<<<<<<< HEAD
     /// Runs `body` without the statement timeout, here and on the server.
     public func withoutStatementTimeout<R>(_ body: () throws -> R) throws -> R {
         try run(script: "SET statement_timeout = 0")
@@ -172,8 +152,6 @@ public final class Connection: @unchecked Sendable {
         return try body()
     }
 
-=======
->>>>>>> 27414783d073a3ed6e8d0877fb713d990651377c
     // MARK: - COPY
 
     /// Runs a `COPY … TO STDOUT (FORMAT binary)` and hands out its stream piece by piece.
@@ -202,16 +180,9 @@ public final class Connection: @unchecked Sendable {
         _ = try result(of: sql)
     }
 
-<<<<<<< HEAD
     /// Runs a `COPY … FROM STDIN (FORMAT binary)`; gives the number of rows that the server took.
     ///
     /// `body` gets a writer, and the closure to call after each row, which sends what has gathered.
-=======
-    /// Runs a `COPY … FROM STDIN (FORMAT binary)`; `body` writes rows.
-    ///
-    /// - Parameter body: Gets a writer and the closure to call between rows, which sends what has gathered.
-    /// - Returns: Rows that the server took.
->>>>>>> 27414783d073a3ed6e8d0877fb713d990651377c
     @discardableResult
     public func copyIn(
         _ sql: String,
@@ -303,14 +274,9 @@ public final class Connection: @unchecked Sendable {
 
     // MARK: - Cancelling
 
-<<<<<<< HEAD
     // Unchecked, because PQcancel is thread-safe and the object is not changed after it is made.
 
     /// Stops whatever the connection runs; may be used from any thread.
-=======
-    /// Stops whatever the connection runs; may be used from any thread.
-    // Unchecked, because PQcancel is thread-safe and the object is not changed after it is made.
->>>>>>> 27414783d073a3ed6e8d0877fb713d990651377c
     public final class Canceller: @unchecked Sendable {
         private let handle: OpaquePointer?
 
@@ -402,12 +368,6 @@ public final class Connection: @unchecked Sendable {
         }
     }
 
-<<<<<<< HEAD
-=======
-    /// Set while a statement without a time limit runs (migrations).
-    public var isUnlimited = false
-
->>>>>>> 27414783d073a3ed6e8d0877fb713d990651377c
     private func failure(in sql: String) -> PostgreSQLError {
         PostgreSQLError(
             message: oneLine(PQerrorMessage(handle)),

@@ -35,15 +35,10 @@ public struct PostgreSQLError: Error, Sendable, Hashable, CustomStringConvertibl
         }
     }
 
-<<<<<<< HEAD
     /// The message alone.
     public var description: String { message }
 
     /// With everything that may help who looks for the cause.
-=======
-    public var description: String { message }
-
->>>>>>> 27414783d073a3ed6e8d0877fb713d990651377c
     public var debugDescription: String {
         var text = "PostgreSQL error \(sqlState ?? "-"): \(message)"
         if let detail { text += " (\(detail))" }

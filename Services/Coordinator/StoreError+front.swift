@@ -1,0 +1,31 @@
+import DocumentStore
+import PostgreSQL
+import WireProtocol
+
+extension StoreError {
+    /// What the database refused, as a client reads it.
+    var frontError: FrontError {
+        switch self {
+        case .nonFinite(let index): FrontError(.nonFinite, field: "vectors[\(index)]", description)
+        case .zeroVector(let index): FrontError(.zeroVector, field: "vectors[\(index)]", description)
+        case .wrongLength(let index, _, let expected):
+            FrontError(.badDimension, field: "vectors[\(index)]", description, allowed: "\(expected)")
+        case .nothingToStore(let index): FrontError(.badHeader, field: "documents[\(index)]", description)
+        case .invalidDocument(let index, _):
+            FrontError(.badHeader, field: index.map { "documents[\($0)]" } ?? "documents", description)
+        case .unknownCollection: FrontError(.unknownCollection, field: "collection", description)
+        case .alreadyExists: FrontError(.alreadyExists, field: "name", description)
+        case .invalidDefinition: FrontError(.badHeader, field: "name", description)
+        case .unknownModel: FrontError(.modelMismatch, field: "model", description)
+        case .idempotencyConflict: FrontError(.conflict, field: "idempotency_key", description)
+        case .schema: FrontError(.storeUnavailable, description)
+        case .database(let error):
+            error.isConnectionLost || error.isRetryable
+                ? FrontError(
+                    .storeUnavailable,
+                    "the database could not finish this; try again",
+                    retryAfterMilliseconds: 500
+                ) : FrontError(.internalError, "the database refused: \(error)")
+        }
+    }
+}
