@@ -230,7 +230,8 @@ extension CoordinatorService {
 
     /// Tells workers that nobody waits for a request any more.
     func abandonParts(of key: UInt64) {
-        guard let entry = running[key], case .search(let machine) = entry.kind, !machine.outstanding.isEmpty || !machine.isFinished
+        guard let entry = running[key], case .search(let machine) = entry.kind,
+            !machine.outstanding.isEmpty || !machine.isFinished
         else { return }
         for (number, one) in sent {
             guard case .search(key, _) = one.owner else { continue }

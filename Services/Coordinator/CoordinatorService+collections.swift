@@ -49,7 +49,10 @@ extension CoordinatorService {
                     let info = names[name].flatMap { collections[$0] }.map { collectionJSON($0) } ?? .null
                     finish(
                         key,
-                        .object(type: "collections", json: .object([.init("name", .string(name)), .init("collection", info)]))
+                        .object(
+                            type: "collections",
+                            json: .object([.init("name", .string(name)), .init("collection", info)])
+                        )
                     )
                 }
             }
@@ -59,7 +62,9 @@ extension CoordinatorService {
     private func definition(_ wanted: CreateCollection) throws(FrontError) -> CollectionDefinition {
         let models = registry.workers(of: .encoder).compactMap(\.registration.model)
         var model = wanted.model.flatMap { id in models.first { $0.id == id || $0.name == id } }
-        if wanted.model == nil, let only = models.first, wanted.dimensions == nil || wanted.dimensions == only.dimensions {
+        if wanted.model == nil, let only = models.first,
+            wanted.dimensions == nil || wanted.dimensions == only.dimensions
+        {
             model = only
         }
         if let asked = wanted.model, model == nil, wanted.dimensions == nil {

@@ -55,7 +55,10 @@ extension CoordinatorService {
             if isReachable {
                 log.notice("database reachable again")
             } else {
-                log.error("database away: searches go on, the shard map is frozen", metadata: ["reason": "\(error.map { "\($0)" } ?? "")"])
+                log.error(
+                    "database away: searches go on, the shard map is frozen",
+                    metadata: ["reason": "\(error.map { "\($0)" } ?? "")"]
+                )
             }
         }
         databaseReachable = isReachable

@@ -13,7 +13,12 @@ extension CoordinatorService {
             let shape = record.shape
             running[key]?.collection = shape.collection
             if let model = request.model, !shape.model.isEmpty, model != shape.model {
-                throw FrontError(.modelMismatch, field: "model", "the collection has another model", allowed: shape.model)
+                throw FrontError(
+                    .modelMismatch,
+                    field: "model",
+                    "the collection has another model",
+                    allowed: shape.model
+                )
             }
             guardDeadline(key, "the write was not confirmed within the deadline; it may still be committed")
             var rows: [(index: Int, row: UpsertRow)] = []

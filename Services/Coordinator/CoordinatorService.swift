@@ -163,7 +163,9 @@ final class CoordinatorService: @unchecked Sendable {
     private static func curve(_ settings: Settings) throws -> CurveOptions? {
         guard let secret = settings[.curveSecretKeyFile] else { return nil }
         guard let list = settings[.curveAllowList] else {
-            throw StartupFailure("curve.secret_key_file is set without curve.allow_list: name the file of admitted keys")
+            throw StartupFailure(
+                "curve.secret_key_file is set without curve.allow_list: name the file of admitted keys"
+            )
         }
         let pair = try CurveKeyPair(secretKeyFile: secret)
         return .server(CurveServerOptions(secretKey: pair.secretKey, allowListFile: list))

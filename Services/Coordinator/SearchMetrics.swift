@@ -18,7 +18,11 @@ struct SearchMetrics {
     }
 
     var minutes: [Key: Minute] = [:]
-    var slow: [(collection: UInt32, trace: (UInt64, UInt64), plan: String, micros: Int, timings: String, coverage: Double, hits: Int)] = []
+    var slow:
+        [(
+            collection: UInt32, trace: (UInt64, UInt64), plan: String, micros: Int, timings: String, coverage: Double,
+            hits: Int
+        )] = []
     var slowDropped = 0
     var malformed = 0
     var late = 0
