@@ -99,7 +99,7 @@ let package = Package(
         ),
 
         tests("MatryoshkaTests", ["Matryoshka"]),
-        tests("VectorMathTests", ["VectorMath", "RetrievalTesting"]),
+        tests("VectorMathTests", ["VectorMath", "Matryoshka", "RetrievalTesting"]),
         tests("ShortlistTests", ["Shortlist", "VectorMath", "Matryoshka", "RetrievalTesting"]),
         tests("RerankingTests", ["Reranking", "VectorMath", "Matryoshka", "RetrievalTesting"]),
         tests("EncodingTests", ["Encoding"]),
@@ -120,6 +120,16 @@ let package = Package(
         ),
     ]
 )
+
+if ProcessInfo.processInfo.environment["MRL_BENCHMARKS"] != nil {
+    package.targets.append(
+        .executableTarget(
+            name: "engine-benchmarks",
+            dependencies: ["Matryoshka", "VectorMath", "Shortlist", "Reranking", "RetrievalTesting"],
+            path: "Tests/Benchmarks/Engines"
+        )
+    )
+}
 
 // One set of rules for every Swift target. The C targets take none of them.
 let cTargets: Set = ["CZeroMQ", "COpenBLAS", "CPostgreSQL", "CPlatform", "CVectorKernels"]

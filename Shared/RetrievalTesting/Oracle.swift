@@ -187,7 +187,7 @@ public struct Oracle: Sendable {
     }
 
     /// Sixteen lanes with fused multiply-add, a missing tail as 0 · 0, then 16 → 8 → 4 → 2 → 1.
-    static func dot(_ left: [Float], _ right: [Float], _ count: Int) -> Float {
+    public static func dot(_ left: [Float], _ right: [Float], _ count: Int) -> Float {
         withUnsafeTemporaryAllocation(of: Float.self, capacity: 16) { lanes in
             lanes.initialize(repeating: 0)
             left.withUnsafeBufferPointer { left in
