@@ -50,6 +50,21 @@ public struct WriteOutcome: Sendable, Hashable {
     public var unknown: [String] = []
     /// The reply that was stored with the first write under that idempotency key; nothing was written now.
     public var replayedReply: String?
+
+    /// Makes an outcome.
+    public init(
+        token: UInt64,
+        touchedShards: Set<UInt16>,
+        applied: Int,
+        unknown: [String] = [],
+        replayedReply: String? = nil
+    ) {
+        self.token = token
+        self.touchedShards = touchedShards
+        self.applied = applied
+        self.unknown = unknown
+        self.replayedReply = replayedReply
+    }
 }
 
 /// A document that was read.
@@ -66,6 +81,23 @@ public struct StoredDocument: Sendable, Hashable {
     public var isPending: Bool
     /// D floats, if asked for and there.
     public var vector: [Float]?
+
+    /// Makes a document.
+    public init(
+        externalID: String,
+        text: String? = nil,
+        payload: String? = nil,
+        version: UInt32,
+        isPending: Bool,
+        vector: [Float]? = nil
+    ) {
+        self.externalID = externalID
+        self.text = text
+        self.payload = payload
+        self.version = version
+        self.isPending = isPending
+        self.vector = vector
+    }
 }
 
 extension Store {
