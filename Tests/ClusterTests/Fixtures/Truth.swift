@@ -46,7 +46,7 @@ struct KnownSearch: Sendable {
 
 /// The rows of a collection as the tables have them.
 struct Truth: Sendable {
-    let shape: CollectionShape
+    private(set) var shape: CollectionShape
     let rows: [Oracle.Row]
     let externalIDs: [Int64: String]
     private let oracle: Oracle
@@ -66,6 +66,13 @@ struct Truth: Sendable {
         self.rows = rows
         self.externalIDs = externalIDs
         oracle = Oracle(rows: rows, storedHeadWidth: shape.storedHeadWidth, similarity: shape.similarity)
+    }
+
+    /// The same rows under other settings of H and precision.
+    func asking(_ shape: CollectionShape) -> Truth {
+        var changed = self
+        changed.shape = shape
+        return changed
     }
 
     /// The right answer to a search.
