@@ -11,7 +11,7 @@ public struct SyntheticCorpus: Sendable {
     public init(rows: Int, dimensions: Int, seed: UInt64) {
         self.dimensions = dimensions
         ids = (0..<rows).map { "doc-\($0)" }
-        var random = SplitMix(seed: seed)
+        var random = SeededGenerator(seed: seed)
         let centres = (0..<24).map { _ in (0..<dimensions).map { _ in random.centred() } }
         var values: [Float] = []
         values.reserveCapacity(rows * dimensions)
@@ -39,7 +39,7 @@ public struct SyntheticCorpus: Sendable {
 
     /// `count` queries near documents of the corpus; every fourth equals a document.
     public func queries(_ count: Int, seed: UInt64) -> [[Float]] {
-        var random = SplitMix(seed: seed)
+        var random = SeededGenerator(seed: seed)
         return (0..<count).map { number in
             let row = self[Int(random.next() % UInt64(self.count))]
             return number % 4 == 3 ? row : row.map { $0 + 0.3 * random.centred() }
@@ -47,22 +47,7 @@ public struct SyntheticCorpus: Sendable {
     }
 }
 
-/// SplitMix64: the same numbers on every machine.
-public struct SplitMix: RandomNumberGenerator, Sendable {
-    private var state: UInt64
-
-    /// Starts at a seed.
-    public init(seed: UInt64) { state = seed }
-
-    /// The next 64 bits.
-    public mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ (mixed >> 31)
-    }
-
+extension SeededGenerator {
     /// A float in −1 ..< 1.
     public mutating func centred() -> Float { Float(next() >> 40) / Float(1 << 23) - 1 }
 }

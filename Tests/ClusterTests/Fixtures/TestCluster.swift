@@ -111,10 +111,17 @@ final class TestCluster {
         let child = try start(
             "mrl-encoder",
             "encoder\(encoders.count)",
-            workerEndpoints.merging(["MRL_ENCODER_MODEL": try tinyModelDirectory()]) { $1 }.merging(extra) { $1 }
+            workerEndpoints.merging(["MRL_ENCODER_MODEL": try modelDirectory()]) { $1 }.merging(extra) { $1 }
         )
         encoders.append(child)
         return child
+    }
+
+    /// The model that encoders load.
+    private func modelDirectory() throws -> String {
+        let path = "\(folder)/model"
+        if !FileManager.default.fileExists(atPath: path) { try TinyModel.write(to: path) }
+        return path
     }
 
     // MARK: Data
@@ -244,7 +251,7 @@ struct ClusterStatus {
                 rows: entry["rows"]?.int ?? 0,
                 bytes: entry["resident_bytes"]?.int ?? 0,
                 shards: entry["shards"]?.int ?? 0,
-                isSettled: (entry["shards_ready"]?.int ?? entry["shards"]?.int) == entry["shards"]?.int
+                isSettled: (entry["ready_shards"]?.int) == entry["shards"]?.int
             )
         }
     }

@@ -46,37 +46,41 @@ struct KnownSearch: Sendable {
 
 /// The rows of a collection as the tables have them.
 struct Truth: Sendable {
-    let shape: CollectionShape
-    let rows: [OracleRow]
+    private(set) var shape: CollectionShape
+    let rows: [Oracle.Row]
     let externalIDs: [Int64: String]
+    private let oracle: Oracle
 
     /// Reads everything.
     init(_ store: Store, _ shape: CollectionShape) throws {
         self.shape = shape
-        var rows: [OracleRow] = []
+        var rows: [Oracle.Row] = []
         var externalIDs: [Int64: String] = [:]
         _ = try store.loadVectors(shape, shards: [UInt16](0..<UInt16(Slots.shardCount))) { _, id, _, vector, externalID in
             var copy: [Float] = []
             copy.reserveCapacity(vector.count)
             for place in vector.indices { copy.append(vector[place]) }
-            rows.append(OracleRow(id: id, vector: copy))
+            rows.append(Oracle.Row(id: id, vector: copy))
             externalIDs[id] = externalID
         }
         self.rows = rows
         self.externalIDs = externalIDs
+        oracle = Oracle(rows: rows, storedHeadWidth: shape.storedHeadWidth, similarity: shape.similarity)
+    }
+
+    /// The same rows under other settings of H and precision.
+    func asking(_ shape: CollectionShape) -> Truth {
+        var changed = self
+        changed.shape = shape
+        return changed
     }
 
     /// The right answer to a search.
     func answer(to request: SearchRequest) throws -> KnownSearch {
         guard case .vectors(let values, let count, let width) = request.query else { throw TestFailure("needs vectors") }
         let plan = try (request.plan ?? Plan.standard(k: request.k, in: shape.planSpace)).resolved(in: shape.planSpace)
-        let oracle = Oracle(
-            rows: rows,
-            similarity: shape.similarity,
-            storedHeadWidth: shape.storedHeadWidth
-        )
         let hits = (0..<count).map { query in
-            oracle.search([Float](values[query * width..<(query + 1) * width]), plan: plan).map { hit in
+            oracle.hits(query: [Float](values[query * width..<(query + 1) * width]), plan: plan).map { hit in
                 ExpectedHit(id: externalIDs[hit.id] ?? "?", scores: hit.scores.map(\.bitPattern))
             }
         }

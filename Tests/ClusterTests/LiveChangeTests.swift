@@ -1,0 +1,139 @@
+import Matryoshka
+import RetrievalTesting
+import Testing
+import WireProtocol
+
+extension ClusterTests {
+    @Suite("A collection changes while it serves", .serialized, .timeLimit(.minutes(2)))
+    struct LiveChanges {
+        @Test("H and precision change under load: every answer is right for the generation that it names")
+        func residentWidthAndPrecision() throws {
+            let cluster = try TestCluster(shortlists: 2)
+            let corpus = SyntheticCorpus(rows: 1_500, dimensions: 64, seed: 71)
+            let shape = try cluster.fill(
+                CreateCollection(name: "live", dimensions: 64, smallestDimensions: 8, residentWidth: 32),
+                corpus
+            )
+            try cluster.waitUntilServing(shape, rows: corpus.count)
+            let query = corpus.queries(1, seed: 72)
+            let plan = [Stage(dimensions: 16, keep: 100), Stage(dimensions: 48, keep: 40), Stage(dimensions: 64, keep: 10)]
+            // What is right under each setting; generations count up from 1.
+            let settings: [(width: Int, precision: Precision)] = [(32, .int8), (48, .int8), (48, .float32), (16, .int8)]
+            let truth = try cluster.truth(shape)
+            let known = try settings.enumerated().map { number, setting in
+                var changed = shape
+                changed.residentWidth = setting.width
+                changed.residentPrecision = setting.precision
+                changed.generation = shape.generation + UInt32(number)
+                return try truth.asking(changed).answer(to: SearchRequest("live", query, plan: plan))
+            }
+            let client = try cluster.client()
+            var answered: [UInt32: Int] = [:]
+            for (number, setting) in settings.enumerated() {
+                if number > 0 {
+                    _ = try client.object(
+                        .collections(
+                            .configure(name: "live", residentWidth: setting.width, residentPrecision: setting.precision)
+                        )
+                    )
+                }
+                let wanted = shape.generation + UInt32(number)
+                let end = now() + 15
+                var last: UInt32 = 0
+                while now() < end && (last != wanted || answered[wanted, default: 0] < 20) {
+                    let reply = try client.search(known[number].request, deadline: 2_000)
+                    last = reply.generation
+                    answered[last, default: 0] += 1
+                    let right = known[Int(last - shape.generation)]
+                    #expect(right.fault(in: reply) == nil, "generation \(last)")
+                }
+                #expect(last == wanted)
+            }
+            print("answers by generation: \(answered)")
+            // The old generations are let go.
+            let isSettled = try poll(seconds: 8) {
+                try ClusterStatus(client).shortlists.map(\.rows).reduce(0, +) == corpus.count
+            }
+            #expect(isSettled, "\(try ClusterStatus(client).workers)")
+        }
+
+        @Test("an alias switches at once, and a dropped collection is gone from workers and tables")
+        func aliasAndDrop() throws {
+            let cluster = try TestCluster(shortlists: 2)
+            var shapes: [CollectionShape] = []
+            let corpora = [81, 82].map { SyntheticCorpus(rows: 300, dimensions: 64, seed: $0) }
+            for (number, corpus) in corpora.enumerated() {
+                shapes.append(
+                    try cluster.fill(
+                        CreateCollection(name: "build-\(number)", dimensions: 64, smallestDimensions: 8, residentWidth: 32),
+                        corpus
+                    )
+                )
+            }
+            for shape in shapes { try cluster.waitUntilServing(shape, rows: 300) }
+            let client = try cluster.client()
+            let query = corpora[0].queries(1, seed: 1)
+            let known = try shapes.map { try cluster.truth($0).answer(to: SearchRequest("current", query)) }
+            for target in [0, 1, 0, 1] {
+                _ = try client.object(.collections(.alias(name: "current", collection: "build-\(target)")))
+                let reply = try client.search(known[target].request)
+                #expect(reply.collection == "build-\(target)")
+                #expect(known[target].fault(in: reply) == nil)
+            }
+            _ = try client.object(.collections(.drop(name: "build-0")))
+            #expect(try client.refusal(.search(SearchRequest("build-0", query)))?.code == .unknownCollection)
+            #expect(known[1].fault(in: try client.search(known[1].request)) == nil)
+            let isGone = try poll(seconds: 8) {
+                try ClusterStatus(client).shortlists.map(\.rows).reduce(0, +) == 300
+            }
+            #expect(isGone, "\(try ClusterStatus(client).workers)")
+            let tables = try cluster.database.connection().execute(
+                "SELECT to_regclass('matryoshka.heads_\(shapes[0].collection)') IS NULL"
+            )
+            #expect(tables.bool(0, 0))
+            // The name is free again, for a collection of another size.
+            let corpus = SyntheticCorpus(rows: 200, dimensions: 128, seed: 83)
+            let again = try cluster.fill(
+                CreateCollection(name: "build-0", dimensions: 128, smallestDimensions: 16, similarity: .dot),
+                corpus
+            )
+            try cluster.waitUntilServing(again, rows: 200)
+            let fresh = try cluster.truth(again).answer(to: SearchRequest("build-0", corpus.queries(2, seed: 3)))
+            #expect(fresh.fault(in: try client.search(fresh.request)) == nil)
+        }
+
+        @Test("a text upsert is encoded, found by text, and bound to the encoder's model")
+        func texts() throws {
+            let cluster = try TestCluster(shortlists: 1, encoders: 1)
+            let client = try cluster.client()
+            let hasEncoder = try poll(seconds: 10) {
+                try ClusterStatus(client).workers.contains { $0.role == "encoder" }
+            }
+            #expect(hasEncoder)
+            _ = try client.object(.collections(.create(CreateCollection(name: "texts", residentWidth: 32))))
+            let texts = ["play chess", "text editor", "music player", "network server", "image editor"]
+            let documents = texts.enumerated().map {
+                UpsertDocument(id: "t\($0)", text: $1, payload: nil, vectorIndex: nil)
+            }
+            let start = now()
+            var reply = try client.write(
+                .upsert(UpsertRequest(collection: "texts", documents: documents, wait: .searchable))
+            )
+            // The first shards may still be on their way.
+            if reply.state != "searchable" {
+                pause(1)
+                reply = try client.write(
+                    .upsert(UpsertRequest(collection: "texts", documents: documents, wait: .searchable))
+                )
+            }
+            #expect(reply.state == "searchable" && reply.applied == 5)
+            for (number, text) in texts.enumerated() {
+                let found = try client.search(SearchRequest(collection: "texts", query: .texts([text]), k: 3))
+                #expect(found.hits.first?.first?.id == "t\(number)")
+                #expect(found.hits.first?.first.map { abs($0.score - 1) < 1e-5 } == true)
+                #expect(found.timings.encode != nil)
+            }
+            print("texts searchable and found after \(now() - start) s")
+        }
+    }
+}

@@ -1,0 +1,86 @@
+import Matryoshka
+import PostgreSQL
+import RetrievalTesting
+import Testing
+import WireProtocol
+
+extension ClusterTests {
+    @Suite("What operators see", .serialized, .timeLimit(.minutes(1)))
+    struct Operations {
+        @Test("the views of schema ops fill, and the dashboard role reads them and nothing else")
+        func views() throws {
+            let cluster = try TestCluster(shortlists: 2, encoders: 1, settings: ["MRL_SLOW_SEARCH_MS": "1"])
+            let corpus = SyntheticCorpus(rows: 2_000, dimensions: 64, seed: 95)
+            let shape = try cluster.fill(
+                CreateCollection(name: "ops", dimensions: 64, smallestDimensions: 8, residentWidth: 32),
+                corpus
+            )
+            try cluster.waitUntilServing(shape, rows: corpus.count)
+            let client = try cluster.client()
+            let traced = FrontRequest(
+                id: "traced",
+                deadlineMilliseconds: 5_000,
+                traceHigh: 0x1111_2222_3333_4444,
+                traceLow: 0x5555_6666_7777_8888,
+                body: .search(SearchRequest("ops", corpus.queries(64, seed: 1), plan: [Stage(dimensions: 64, keep: 100)]))
+            )
+            try client.post(frames: traced.encode())
+            guard case .search(let reply) = try client.reply(to: "traced") else { throw TestFailure("no reply") }
+            #expect(reply.traceHigh == 0x1111_2222_3333_4444)
+            for query in corpus.queries(30, seed: 2) { _ = try client.search(SearchRequest("ops", [query])) }
+            _ = try client.refusal(.search(SearchRequest("ops", [corpus[0]], plan: [Stage(dimensions: 1, keep: 1)])))
+
+            let dashboard = try Connection(ConnectionSettings(url: cluster.database.url(as: "matryoshka_dashboard")))
+            func count(_ sql: String) throws -> Int { Int(try dashboard.execute(sql).int64(0, 0)) }
+            let hasRows = try poll(seconds: 20, every: 0.3) {
+                try count("SELECT count(*) FROM ops.workers WHERE alive") >= 4
+                    && count("SELECT coalesce(sum(searches), 0)::bigint FROM ops.search_per_minute WHERE collection = 'ops'") > 30
+                    && count("SELECT count(*) FROM ops.slow_searches") > 0
+                    && count("SELECT coalesce(max(shards_ready), 0)::bigint FROM ops.shard_coverage WHERE role = 'shortlist'") == 64
+            }
+            for view in ["workers", "shard_coverage", "search_per_minute", "slow_searches", "replication_lag", "pending", "quarantine"] {
+                print("ops.\(view): \(try count("SELECT count(*) FROM ops.\(view)")) rows")
+            }
+            #expect(hasRows)
+            #expect(
+                try count("SELECT count(*) FROM ops.slow_searches WHERE trace_id = '11112222333344445555666677778888'") == 1
+            )
+            #expect(try count("SELECT count(*) FROM ops.replication_lag") > 0)
+            #expect(throws: PostgreSQLError.self) { try dashboard.execute("SELECT count(*) FROM matryoshka.collections") }
+            #expect(throws: PostgreSQLError.self) {
+                try dashboard.execute("SELECT count(*) FROM matryoshka.documents_\(shape.collection)")
+            }
+            #expect(throws: PostgreSQLError.self) { try dashboard.execute("CREATE TABLE ops.mine (a int)") }
+        }
+
+        @Test("rows that cannot be served are put in quarantine, counted, and never delivered")
+        func quarantine() throws {
+            let cluster = try TestCluster()
+            let corpus = SyntheticCorpus(rows: 200, dimensions: 64, seed: 96)
+            let shape = try cluster.fill(
+                CreateCollection(name: "ops", dimensions: 64, smallestDimensions: 8, residentWidth: 32),
+                corpus
+            )
+            try cluster.waitUntilServing(shape, rows: 200)
+            let sql = try cluster.database.connection()
+            // A NaN where the first number of one row was; only the owner of the tables can do this.
+            try sql.run(
+                script: """
+                    UPDATE matryoshka.heads_\(shape.collection) SET version = version + 1,
+                        head = overlay(head PLACING '\\x0000c07f'::bytea FROM 1)
+                    WHERE id = (SELECT id FROM matryoshka.documents_\(shape.collection) WHERE external_id = 'doc-7')
+                    """
+            )
+            try cluster.waitUntilServing(shape, rows: 199, seconds: 5)
+            let reply = try cluster.client().search(
+                SearchRequest("ops", [corpus[7]], plan: [Stage(dimensions: 16, keep: 200), Stage(dimensions: 64, keep: 200)])
+            )
+            #expect(reply.hits[0].count == 199)
+            #expect(!reply.hits[0].contains { $0.id == "doc-7" })
+            let isCounted = try poll(seconds: 10) {
+                try sql.execute("SELECT count(*) FROM ops.quarantine WHERE collection = 'ops'").int64(0, 0) > 0
+            }
+            #expect(isCounted)
+        }
+    }
+}
