@@ -1,0 +1,46 @@
+/// What went wrong between us and the server.
+public struct PostgreSQLError: Error, Sendable, Hashable, CustomStringConvertible, CustomDebugStringConvertible {
+    /// Five characters; nil where the error did not come from the server.
+    public var sqlState: String?
+    /// The server's or libpq's first line.
+    public var message: String
+    /// The server's DETAIL; nil where none.
+    public var detail: String?
+    /// The connection is of no use any more: make another one and start again.
+    public var isConnectionLost: Bool
+    /// Start of the statement; not part of ``description``, for it may hold what users typed.
+    public var statement: String?
+
+    /// Makes an error.
+    public init(
+        sqlState: String? = nil,
+        message: String,
+        detail: String? = nil,
+        isConnectionLost: Bool = false,
+        statement: String? = nil
+    ) {
+        self.sqlState = sqlState
+        self.message = message
+        self.detail = detail
+        self.isConnectionLost = isConnectionLost
+        self.statement = statement
+    }
+
+    /// The same statement may succeed when tried again: deadlock, serialisation, lock or statement timeout, lost connection.
+    public var isRetryable: Bool {
+        if isConnectionLost { return true }
+        return switch sqlState {
+        case "40001", "40P01", "55P03", "57014", "53300": true
+        default: false
+        }
+    }
+
+    public var description: String { message }
+
+    public var debugDescription: String {
+        var text = "PostgreSQL error \(sqlState ?? "-"): \(message)"
+        if let detail { text += " (\(detail))" }
+        if let statement { text += " in: \(statement)" }
+        return text
+    }
+}
