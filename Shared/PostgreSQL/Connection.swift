@@ -18,6 +18,7 @@ public final class Connection: @unchecked Sendable {
     private let settings: ConnectionSettings
     private var prepared: [String: String] = [:]
     private var isGivenUp = false
+    private var isUnlimited = false
 
     /// Connects and sets the time limits.
     public init(_ settings: ConnectionSettings = ConnectionSettings()) throws(PostgreSQLError) {
@@ -137,6 +138,17 @@ public final class Connection: @unchecked Sendable {
         }
         try run(script: "COMMIT")
         return value
+    }
+
+    /// Runs `body` without the statement timeout, here and on the server.
+    public func withoutStatementTimeout<R>(_ body: () throws -> R) throws -> R {
+        try run(script: "SET statement_timeout = 0")
+        isUnlimited = true
+        defer {
+            isUnlimited = false
+            if isUsable { try? run(script: "SET statement_timeout = \(settings.statementTimeoutMilliseconds)") }
+        }
+        return try body()
     }
 
     // MARK: - COPY
@@ -354,9 +366,6 @@ public final class Connection: @unchecked Sendable {
             )
         }
     }
-
-    /// Set while a statement without a time limit runs (migrations).
-    public var isUnlimited = false
 
     private func failure(in sql: String) -> PostgreSQLError {
         PostgreSQLError(

@@ -67,9 +67,11 @@ public final class QueryResult {
     public func appendFloats(_ row: Int, _ column: Int, to floats: inout [Float]) {
         withBytes(row, column) { bytes in
             precondition(bytes.count % 4 == 0, "column \(column) does not hold floats")
-            floats.append(contentsOf: (0..<(bytes.count / 4)).lazy.map {
-                bytes.loadUnaligned(fromByteOffset: $0 * 4, as: Float.self)
-            })
+            floats.append(
+                contentsOf: (0..<(bytes.count / 4)).lazy.map {
+                    bytes.loadUnaligned(fromByteOffset: $0 * 4, as: Float.self)
+                }
+            )
         }
     }
 
