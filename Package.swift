@@ -18,7 +18,6 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
 
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
-let configuration: Target.Dependency = .product(name: "Configuration", package: "swift-configuration")
 let collections: Target.Dependency = .product(name: "Collections", package: "swift-collections")
 let workerParts: [Target.Dependency] = [
     "Matryoshka", "ZeroMQ", "WireProtocol", "ServiceRuntime", "WorkerRuntime", arguments, logging,
@@ -36,7 +35,6 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
-        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     ],
     targets: [
@@ -72,10 +70,10 @@ let package = Package(
         shared("Corpora"),
         shared("WireProtocol", ["Matryoshka"]),
         shared("Coordination", ["Matryoshka", "WireProtocol", collections]),
-        shared("ZeroMQ", ["CZeroMQ", "CPlatform"]),
+        shared("ZeroMQ", ["CZeroMQ", "CPlatform", "ServiceRuntime", logging]),
         shared("PostgreSQL", ["CPostgreSQL", "CPlatform"]),
         shared("DocumentStore", ["Matryoshka", "PostgreSQL"], resources: [.embedInCode("Migrations")]),
-        shared("ServiceRuntime", ["CPlatform", logging, configuration]),
+        shared("ServiceRuntime", ["CPlatform", logging]),
         shared(
             "WorkerRuntime",
             ["Matryoshka", "ZeroMQ", "WireProtocol", "DocumentStore", "PostgreSQL", "ServiceRuntime", logging]

@@ -1,0 +1,274 @@
+/// What a value of a setting may be.
+public enum SettingKind: Sendable, Hashable {
+    /// Any text, or one of those listed.
+    case text(oneOf: [String]? = nil)
+    /// A whole number. With the unit `bytes` it may end in KiB, MiB, GiB or TiB.
+    case integer(ClosedRange<Int>)
+    /// Texts: comma-separated in flags and environment, an array of strings in the file.
+    case list
+}
+
+/// One documented setting of the services.
+public struct Setting: Sendable, Hashable {
+    /// Dotted name, as in the file and in messages, such as `coordinator.front`.
+    public let name: String
+    /// Environment variables that set it, the first one counts.
+    public let environment: [String]
+    /// What its values may be.
+    public let kind: SettingKind
+    /// The default as it would be written; nil for none.
+    public let defaultText: String?
+    /// Unit of a number, or empty.
+    public let unit: String
+    /// One sentence for the reader of `--help`.
+    public let meaning: String
+
+    /// The flag of a command line: `--coordinator-front`.
+    public var flag: String { "--" + name.map { $0 == "." || $0 == "_" ? "-" : String($0) }.joined() }
+}
+
+/// A setting together with the Swift type of its value: `String`, `String?`, `Int` or `[String]`.
+public struct SettingKey<Value: Sendable>: Sendable {
+    /// The documented setting.
+    public let setting: Setting
+
+    init(
+        _ name: String,
+        _ kind: SettingKind,
+        default defaultText: String?,
+        unit: String = "",
+        also: [String] = [],
+        _ meaning: String
+    ) {
+        let environment = "MRL_" + name.uppercased().split(separator: ".").joined(separator: "_")
+        setting = Setting(
+            name: name,
+            environment: [environment] + also,
+            kind: kind,
+            defaultText: defaultText,
+            unit: unit,
+            meaning: meaning
+        )
+    }
+}
+
+extension SettingKey where Value == String {
+    /// Private folder of the cluster.
+    public static let runDirectory = SettingKey(
+        "run.directory",
+        .text(),
+        default: "$XDG_RUNTIME_DIR/matryoshka, ~/.local/share/matryoshka/run, or as root /var/lib/matryoshka/run",
+        "Private folder of the cluster, made with mode 0700."
+    )
+    /// Least severe level that is logged.
+    public static let logLevel = SettingKey(
+        "log.level",
+        .text(oneOf: ["trace", "debug", "info", "notice", "warning", "error", "critical"]),
+        default: "info",
+        "Least severe level that is logged."
+    )
+    /// Form of the log lines.
+    public static let logFormat = SettingKey(
+        "log.format",
+        .text(oneOf: LogFormat.allCases.map(\.rawValue)),
+        default: "text",
+        "Form of the log lines on standard error."
+    )
+}
+
+extension SettingKey where Value == String? {
+    /// PostgreSQL connection.
+    public static let databaseURL = SettingKey(
+        "database.url",
+        .text(),
+        default: nil,
+        also: ["DATABASE_URL"],
+        "PostgreSQL, as a URL or libpq conninfo; without it libpq's own variables count."
+    )
+    /// Model of the encoder.
+    public static let encoderModel = SettingKey(
+        "encoder.model",
+        .text(),
+        default: nil,
+        "Model directory that the encoder loads."
+    )
+    /// Own CURVE secret key.
+    public static let curveSecretKeyFile = SettingKey(
+        "curve.secret_key_file",
+        .text(),
+        default: nil,
+        "File with this process's CURVE secret key (Z85), readable by its owner alone."
+    )
+    /// Allowed CURVE clients.
+    public static let curveAllowList = SettingKey(
+        "curve.allow_list",
+        .text(),
+        default: nil,
+        "File with the public keys (Z85, one a line) that may connect to this process."
+    )
+    /// Public key of the coordinators.
+    public static let curveServerKey = SettingKey(
+        "curve.server_key",
+        .text(),
+        default: nil,
+        "The coordinators' CURVE public key (Z85), or the file that holds it."
+    )
+}
+
+extension SettingKey where Value == [String] {
+    /// Endpoints for clients.
+    public static let coordinatorFront = SettingKey(
+        "coordinator.front",
+        .list,
+        default: "ipc://$RUN/front.sock",
+        "Endpoints for clients: the coordinator binds them, clients connect. $RUN is run.directory."
+    )
+    /// Endpoints for workers.
+    public static let coordinatorBack = SettingKey(
+        "coordinator.back",
+        .list,
+        default: "ipc://$RUN/back.sock",
+        "Endpoints for workers: the coordinator binds them, workers connect to each. $RUN is run.directory."
+    )
+}
+
+extension SettingKey where Value == Int {
+    /// Memory a worker offers.
+    public static let workerCapacityBytes = SettingKey(
+        "worker.capacity_bytes",
+        .integer(1 << 20...1 << 50),
+        default: "2GiB",
+        unit: "bytes",
+        "Memory that a worker offers for rows; no shard is placed beyond it."
+    )
+    /// Compute threads of a worker.
+    public static let workerThreads = SettingKey(
+        "worker.threads",
+        .integer(1...256),
+        default: "1",
+        unit: "threads",
+        "Threads that compute in a worker."
+    )
+    /// Unanswered requests a worker takes.
+    public static let workerCredit = SettingKey(
+        "worker.credit",
+        .integer(1...65_536),
+        default: "256",
+        unit: "requests",
+        "Unanswered requests that a worker takes, over all coordinators together."
+    )
+    /// Time to drain.
+    public static let workerGraceSeconds = SettingKey(
+        "worker.grace_seconds",
+        .integer(0...3_600),
+        default: "10",
+        unit: "s",
+        "How long a worker told to stop waits for its shards to move."
+    )
+    /// Leader lease.
+    public static let coordinatorLeaseSeconds = SettingKey(
+        "coordinator.lease_seconds",
+        .integer(1...300),
+        default: "5",
+        unit: "s",
+        "Length of the leader lease; a leader that vanished is replaced after it."
+    )
+    /// Heartbeat interval.
+    public static let coordinatorHeartbeatMilliseconds = SettingKey(
+        "coordinator.heartbeat_ms",
+        .integer(50...60_000),
+        default: "500",
+        unit: "ms",
+        "Interval of the workers' heartbeats, told to them at registration."
+    )
+    /// Silence that counts as death.
+    public static let coordinatorDeadMilliseconds = SettingKey(
+        "coordinator.dead_ms",
+        .integer(100...600_000),
+        default: "3000",
+        unit: "ms",
+        "Silence after which a worker counts as dead."
+    )
+    /// Requests in flight.
+    public static let coordinatorInflightMax = SettingKey(
+        "coordinator.inflight_max",
+        .integer(1...1_000_000),
+        default: "4096",
+        unit: "requests",
+        "Requests in flight at a coordinator; more are answered OVERLOADED."
+    )
+    /// Requests in flight of one client.
+    public static let coordinatorClientInflightMax = SettingKey(
+        "coordinator.client_inflight_max",
+        .integer(1...1_000_000),
+        default: "512",
+        unit: "requests",
+        "Requests in flight of one client; more are answered OVERLOADED."
+    )
+    /// Change log polling.
+    public static let storePollMilliseconds = SettingKey(
+        "store.poll_ms",
+        .integer(10...60_000),
+        default: "150",
+        unit: "ms",
+        "Interval at which the change log is read when no hint comes."
+    )
+    /// Slow search threshold.
+    public static let slowSearchMilliseconds = SettingKey(
+        "slow_search_ms",
+        .integer(1...60_000),
+        default: "100",
+        unit: "ms",
+        "Searches slower than this are kept in ops.slow_searches."
+    )
+}
+
+extension Setting {
+    /// Every setting there is, in the order of the documentation.
+    public static let all: [Setting] = [
+        SettingKey.databaseURL.setting, SettingKey.runDirectory.setting,
+        SettingKey.coordinatorFront.setting, SettingKey.coordinatorBack.setting,
+        SettingKey.coordinatorLeaseSeconds.setting, SettingKey.coordinatorHeartbeatMilliseconds.setting,
+        SettingKey.coordinatorDeadMilliseconds.setting, SettingKey.coordinatorInflightMax.setting,
+        SettingKey.coordinatorClientInflightMax.setting, SettingKey.slowSearchMilliseconds.setting,
+        SettingKey.workerCapacityBytes.setting, SettingKey.workerThreads.setting, SettingKey.workerCredit.setting,
+        SettingKey.workerGraceSeconds.setting, SettingKey.storePollMilliseconds.setting,
+        SettingKey.encoderModel.setting,
+        SettingKey.curveSecretKeyFile.setting, SettingKey.curveAllowList.setting, SettingKey.curveServerKey.setting,
+        SettingKey.logLevel.setting, SettingKey.logFormat.setting,
+    ]
+
+    /// The list of settings as a Markdown table.
+    public static func markdownTable(_ settings: [Setting] = all) -> String {
+        var lines = [
+            "| key | environment | type | default | allowed | unit | meaning |", "|---|---|---|---|---|---|---|",
+        ]
+        for setting in settings {
+            let environment = setting.environment.map { "`\($0)`" }.joined(separator: ", ")
+            lines.append(
+                "| `\(setting.name)` | \(environment) | \(setting.typeName) | \(setting.defaultText ?? "none") "
+                    + "| \(setting.allowed) | \(setting.unit) | \(setting.meaning) |"
+            )
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// The type in words.
+    public var typeName: String {
+        switch kind {
+        case .text: "text"
+        case .integer: "integer"
+        case .list: "list"
+        }
+    }
+
+    /// The values that are allowed, in words.
+    public var allowed: String {
+        switch kind {
+        case .text(nil): "any"
+        case .text(let choices?): choices.joined(separator: ", ")
+        case .integer(let range): "\(range.lowerBound) to \(range.upperBound)"
+        case .list: "at least one"
+        }
+    }
+}
