@@ -1,6 +1,8 @@
 import Matryoshka
 
-/// Why frames are no back message. The receiver counts and drops them; it never answers.
+/// Why frames are no back message.
+///
+/// The receiver counts and drops them; it never answers.
 public enum BackDecodeError: Error, Sendable, Hashable {
     /// A message has two frames.
     case frameCount(got: Int)

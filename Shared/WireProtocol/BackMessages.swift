@@ -89,7 +89,9 @@ public struct Register: Sendable, Hashable, Codable {
     public var build: String
     /// Lowest and highest back protocol version that it speaks.
     public var protocolVersions: [Int]
-    /// Bytes of rows that it may hold; shards are never placed beyond. 0 for encoders.
+    /// Bytes of rows that it may hold.
+    ///
+    /// Shards are never placed beyond. 0 for encoders.
     public var capacityBytes: Int
     /// Requests that it takes unanswered from this coordinator.
     public var credit: Int
@@ -261,7 +263,9 @@ public struct Heartbeat: Sendable, Hashable, Codable {
     }
 }
 
-/// MAP (coordinator → worker), JSON: all that this worker shall hold. A shard that is not listed is let go.
+/// MAP (coordinator → worker), JSON: all that this worker shall hold.
+///
+/// A shard that is not listed is let go.
 public struct ShardAssignments: Sendable, Hashable, Codable {
     /// One collection at one generation.
     public struct Assigned: Sendable, Hashable, Codable {
@@ -291,16 +295,27 @@ public struct ShardAssignments: Sendable, Hashable, Codable {
 
 /// ``CollectionShape`` as JSON carries it.
 public struct WireShape: Sendable, Hashable, Codable {
+    /// Number of the collection.
     public var collection: UInt32
+    /// Name.
     public var name: String
+    /// Model id; empty where none is bound.
     public var model: String
+    /// Full size D.
     public var dimensions: Int
+    /// Smallest legal size.
     public var smallestDimensions: Int
+    /// Prefixes are legal.
     public var isMatryoshka: Bool
+    /// How vectors are compared.
     public var similarity: Similarity
+    /// W.
     public var storedHeadWidth: Int
+    /// H.
     public var residentWidth: Int
+    /// int8 or float32.
     public var residentPrecision: Precision
+    /// Resident generation.
     public var generation: UInt32
 
     /// Copies a shape.
@@ -505,6 +520,7 @@ public struct FetchedDocument: Sendable, Hashable {
 /// SCORES (rerank worker → coordinator), binary: answer to RERANK.
 public struct Scores: Sendable, Hashable {
     /// By query: rows with scores of **all** steps of the plan (known ones echoed, or rescored where the row is newer).
+    ///
     /// Whole: final hits, best first. Otherwise: every row that was sent, less gone and skipped ones.
     public var results: [CandidateColumns]
     /// By query, for whole answers: documents of the final hits in the same order; else empty.

@@ -3,7 +3,9 @@ public import Matryoshka
 // What clients and the coordinator say to each other. Normative: proto-docs/front-protocol.md.
 // One ZeroMQ message = [routing prefix…]["MRL1"][JSON header][raw buffers…].
 
-/// Error codes of the front protocol. Codes may be added; clients treat an unknown one by its `retryable`.
+/// Error codes of the front protocol.
+///
+/// Codes may be added; clients treat an unknown one by its `retryable`.
 public enum FrontErrorCode: String, Sendable, Hashable, CaseIterable {
     case badFrame = "BAD_FRAME"
     case unsupportedVersion = "UNSUPPORTED_VERSION"
@@ -153,7 +155,7 @@ public struct EncodeRequest: Sendable, Hashable {
 }
 
 /// When a write is answered.
-public enum WriteWait: String, Sendable, Hashable {
+public enum WriteWait: String, Sendable, Hashable, CaseIterable {
     /// Once it is committed.
     case durable
     /// Once every ready replica of the touched shards has applied it, or at the deadline.
@@ -170,20 +172,23 @@ public struct UpsertDocument: Sendable, Hashable {
     public var payload: String?
     /// Index into the request's vectors; nil: encode `text`.
     public var vectorIndex: Int?
+    /// Place among the request's documents, as errors name it: `documents[index]`.
+    public var index: Int
 
     /// Makes a document.
-    public init(id: String, text: String?, payload: String?, vectorIndex: Int?) {
+    public init(id: String, text: String?, payload: String?, vectorIndex: Int?, index: Int = 0) {
         self.id = id
         self.text = text
         self.payload = payload
         self.vectorIndex = vectorIndex
+        self.index = index
     }
 }
 
 /// `upsert`.
 public struct UpsertRequest: Sendable, Hashable {
     /// What one bad document does to the request.
-    public enum OnError: String, Sendable, Hashable {
+    public enum OnError: String, Sendable, Hashable, CaseIterable {
         case reject
         case skip
     }
@@ -191,6 +196,8 @@ public struct UpsertRequest: Sendable, Hashable {
     public var collection: String
     /// In order; the last of a repeated id wins.
     public var documents: [UpsertDocument]
+    /// Documents that the decoder refused; empty unless `onError` is skip.
+    public var refused: [RowFailure] = []
     /// Row-major `[count][width]`; unchecked: the server checks by document.
     public var vectors: [Float]
     /// Floats of each vector; 0 without vectors.

@@ -13,8 +13,9 @@ public struct JSONError: Error, Sendable, Hashable {
 }
 
 extension JSONValue {
-    /// Parses one JSON text (RFC 8259, strictly): valid UTF-8, no repeated keys, no lone surrogates, at most
-    /// ``JSONParser/depthMax`` levels. An integer that does not fit becomes a number.
+    /// Parses one JSON text (RFC 8259), strictly.
+    ///
+    /// Valid UTF-8, no repeated keys, no lone surrogates, at most ``JSONParser/depthMax`` levels. An integer that does not fit becomes a number.
     public init(parsing bytes: [UInt8]) throws(JSONError) {
         var parser = JSONParser(bytes)
         self = try parser.parseText()

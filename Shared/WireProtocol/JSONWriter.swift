@@ -91,7 +91,9 @@ public struct JSONWriter {
         bytes.append(0x22)
     }
 
-    /// Writes a text that is JSON already. Line breaks can only be white space there and become blanks.
+    /// Writes a text that is JSON already.
+    ///
+    /// Line breaks can only be white space there and become blanks.
     public mutating func raw(_ json: String) {
         startValue()
         let first = bytes.count
