@@ -1,0 +1,332 @@
+public import Matryoshka
+import ServiceRuntime
+public import WireProtocol
+
+/// What a worker holds, shared by the threads that load, follow, compute and report.
+// Unchecked, because every field is guarded by `lock`.
+public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
+    struct Entry {
+        var state: ShardState = .loading
+        var held: HeldShard<Rows>?
+        var applied: TransactionSnapshot?
+        var rows = 0
+        var bytes = 0
+        /// A load is under way or queued.
+        var isLoading = true
+        /// There was no room when it was to be loaded.
+        var isRefused = false
+    }
+
+    struct Holding {
+        var shape: CollectionShape
+        var entries: [UInt16: Entry] = [:]
+    }
+
+    private let lock = Lock()
+    /// Followers pass through here to get at a shard's lock, and computing threads before they take any: without it a
+    /// computing thread that takes the same locks again and again would starve the followers.
+    private let turnstile = Lock()
+    private var holdings: [HoldingKey: Holding] = [:]
+    /// Not listed by the last map: to be let go.
+    private var released: Set<ShardKey> = []
+    private var epoch: UInt64 = 0
+    private var isListedEmpty = true
+
+    public init() {}
+
+    // MARK: - Computing
+
+    /// Shards of one holding that can be searched now.
+    public struct Selection {
+        /// The collection at the generation.
+        public var shape: CollectionShape
+        /// Ready ones among those asked for, in ascending order.
+        public var ready: [HeldShard<Rows>]
+        /// One answer for each shard asked for; rows are those known before the scan.
+        public var answers: [ShardAnswer]
+    }
+
+    /// Looks up shards to search; nil where nothing of the collection is held at this generation.
+    public func select(_ key: HoldingKey, shards: [UInt16]) -> Selection? {
+        lock.withLock {
+            guard let holding = holdings[key] else { return nil }
+            var selection = Selection(shape: holding.shape, ready: [], answers: [])
+            selection.ready.reserveCapacity(shards.count)
+            selection.answers.reserveCapacity(shards.count)
+            for shard in shards {
+                if let entry = holding.entries[shard], entry.state == .ready, let held = entry.held {
+                    selection.ready.append(held)
+                    selection.answers.append(
+                        ShardAnswer(
+                            shard: shard,
+                            status: .searched,
+                            rows: UInt32(clamping: entry.rows),
+                            appliedXmax: entry.applied?.xmax ?? 0
+                        )
+                    )
+                } else {
+                    selection.answers.append(ShardAnswer(shard: shard, status: .notHere, rows: 0, appliedXmax: 0))
+                }
+            }
+            selection.ready.sort { $0.shard < $1.shard }
+            return selection
+        }
+    }
+
+    /// The shape of a collection, at the generation if it is held, or else at another.
+    ///
+    /// Generations differ in what shortlists hold; a full vector is the same in all.
+    public func shape(of key: HoldingKey) -> CollectionShape? {
+        lock.withLock {
+            holdings[key]?.shape ?? holdings.first { $0.key.collection == key.collection }?.value.shape
+        }
+    }
+
+    /// All ready shards of a collection, whatever the generation; of two copies the one at `key`'s generation.
+    public func readyShards(of key: HoldingKey) -> [UInt16: HeldShard<Rows>] {
+        lock.withLock {
+            var found: [UInt16: HeldShard<Rows>] = [:]
+            for (other, holding) in holdings where other.collection == key.collection {
+                for (shard, entry) in holding.entries where entry.state == .ready {
+                    if found[shard] == nil || other == key { found[shard] = entry.held }
+                }
+            }
+            return found
+        }
+    }
+
+    /// Lets waiting followers go first; call it before taking the locks of shards.
+    public func yieldToFollowers() { turnstile.withLock {} }
+
+    // MARK: - The map
+
+    struct MapEffect {
+        var load: [HoldingKey: [UInt16]] = [:]
+        var releasesAny = false
+    }
+
+    /// Takes over a map; nil where it is older than one seen.
+    func apply(_ map: ShardAssignments) -> MapEffect? {
+        lock.withLock {
+            guard map.epoch >= epoch else { return nil }
+            epoch = map.epoch
+            let listed = map.listed
+            isListedEmpty = listed.isEmpty
+            let difference = MapDifference(listed: listed, held: keys)
+            released = difference.release
+            var effect = MapEffect(releasesAny: !released.isEmpty)
+            for entry in map.collections {
+                let key = HoldingKey(collection: entry.shape.collection, generation: entry.shape.generation)
+                if holdings[key] == nil { holdings[key] = Holding(shape: entry.shape.shape) }
+            }
+            for key in difference.load {
+                holdings[key.holding]!.entries[key.shard] = Entry()
+                effect.load[key.holding, default: []].append(key.shard)
+            }
+            return effect
+        }
+    }
+
+    private var keys: Set<ShardKey> {
+        var all: Set<ShardKey> = []
+        for (key, holding) in holdings { for shard in holding.entries.keys { all.insert(ShardKey(key, shard)) } }
+        return all
+    }
+
+    /// Lets go of all that the last map did not list, if that is still the map of `epoch`.
+    func letGo(epoch: UInt64) -> Bool {
+        // The memory is given back after the lock.
+        var gone: [Entry] = []
+        return lock.withLock {
+            guard epoch == self.epoch, !released.isEmpty else { return false }
+            for key in released {
+                if let entry = holdings[key.holding]?.entries.removeValue(forKey: key.shard) { gone.append(entry) }
+            }
+            released = []
+            for (key, holding) in holdings where holding.entries.isEmpty { holdings[key] = nil }
+            return true
+        }
+    }
+
+    /// The epoch of the last map.
+    var lastEpoch: UInt64 { lock.withLock { epoch } }
+
+    /// Forgets which maps it has seen: another registration starts another count.
+    func forgetEpoch() { lock.withLock { epoch = 0 } }
+
+    /// Forgets a holding whose tables are gone.
+    func drop(_ key: HoldingKey) { _ = lock.withLock { holdings.removeValue(forKey: key) } }
+
+    // MARK: - Loading
+
+    /// Those of `shards` that still wait to be loaded, and the shape to load them with.
+    func wanted(_ key: HoldingKey, _ shards: [UInt16]) -> (shape: CollectionShape, shards: [UInt16])? {
+        lock.withLock {
+            guard let holding = holdings[key] else { return nil }
+            let wanted = shards.filter { holding.entries[$0]?.isLoading == true }.sorted()
+            return wanted.isEmpty ? nil : (holding.shape, wanted)
+        }
+    }
+
+    /// Whether any of these shards serves an older copy while it waits to be loaded.
+    func hasOldCopies(_ key: HoldingKey, _ shards: [UInt16]) -> Bool {
+        lock.withLock { shards.contains { holdings[key]?.entries[$0]?.held != nil } }
+    }
+
+    /// Frees shards that are to be loaded anew where there is no room for two copies.
+    func dropOldCopies(_ key: HoldingKey, _ shards: [UInt16]) {
+        lock.withLock { for shard in shards { holdings[key]?.entries[shard] = Entry() } }
+    }
+
+    /// There is no room for a shard.
+    func refuse(_ key: HoldingKey, _ shard: UInt16) {
+        lock.withLock {
+            holdings[key]?.entries[shard]?.isRefused = true
+            holdings[key]?.entries[shard]?.isLoading = false
+        }
+    }
+
+    /// Takes up again what there was no room for.
+    func retryRefused() -> [HoldingKey: [UInt16]] {
+        lock.withLock {
+            var found: [HoldingKey: [UInt16]] = [:]
+            for (key, holding) in holdings {
+                for (shard, entry) in holding.entries where entry.isRefused {
+                    holdings[key]!.entries[shard] = Entry()
+                    found[key, default: []].append(shard)
+                }
+            }
+            return found
+        }
+    }
+
+    /// A load is done and what was written meanwhile is about to be applied.
+    func isCatchingUp(_ key: HoldingKey, _ shards: [UInt16]) {
+        lock.withLock {
+            for shard in shards where holdings[key]?.entries[shard]?.state == .loading {
+                holdings[key]!.entries[shard]!.state = .catchingUp
+            }
+        }
+    }
+
+    /// Puts loaded shards in service, in place of older copies.
+    func publish(_ key: HoldingKey, _ loaded: [HeldShard<Rows>], applied: TransactionSnapshot) {
+        var old: [HeldShard<Rows>?] = []
+        lock.withLock {
+            for held in loaded {
+                guard var entry = holdings[key]?.entries[held.shard], entry.isLoading else { continue }
+                old.append(entry.held)
+                entry.held = held
+                entry.state = .ready
+                entry.isLoading = false
+                entry.applied = applied
+                // Nobody else has seen these rows yet.
+                entry.rows = held.rows.rowCount
+                entry.bytes = held.rows.residentBytes
+                holdings[key]!.entries[held.shard] = entry
+            }
+        }
+    }
+
+    // MARK: - Following
+
+    struct Following {
+        var shape: CollectionShape
+        var shards: [UInt16]
+        var since: TransactionSnapshot
+    }
+
+    /// Which holdings are to be followed.
+    func followed(collection: UInt32? = nil) -> [HoldingKey] {
+        lock.withLock { holdings.keys.filter { collection == nil || $0.collection == collection } }
+    }
+
+    /// What to read next of a holding: all ready shards, from the oldest snapshot applied to any of them.
+    ///
+    /// Reading a change again does no harm, and one statement serves all.
+    func following(_ key: HoldingKey) -> Following? {
+        lock.withLock {
+            guard let holding = holdings[key] else { return nil }
+            var shards: [UInt16] = []
+            var oldest: TransactionSnapshot?
+            for (shard, entry) in holding.entries where entry.state == .ready && !entry.isLoading {
+                guard let applied = entry.applied else { continue }
+                shards.append(shard)
+                if oldest.map({ applied.isOlder(than: $0) }) ?? true { oldest = applied }
+            }
+            guard let oldest else { return nil }
+            return Following(shape: holding.shape, shards: shards.sorted(), since: oldest)
+        }
+    }
+
+    /// Changes the rows of one shard and notes how many there are.
+    func change(_ key: HoldingKey, _ shard: UInt16, _ body: (Rows) -> Void) {
+        guard let held = lock.withLock({ holdings[key]?.entries[shard]?.held }) else { return }
+        let (rows, bytes) = turnstile.withLock {
+            held.withRows { rows in
+                body(rows)
+                return (rows.rowCount, rows.residentBytes)
+            }
+        }
+        lock.withLock {
+            holdings[key]?.entries[shard]?.rows = rows
+            holdings[key]?.entries[shard]?.bytes = bytes
+        }
+    }
+
+    /// All changes up to `next` are in the rows of these shards.
+    func applied(_ key: HoldingKey, _ shards: [UInt16], _ next: TransactionSnapshot) {
+        lock.withLock { for shard in shards { holdings[key]?.entries[shard]?.applied = next } }
+    }
+
+    /// Marks shards that must be loaded anew; their old copies serve on, as they are.
+    func reload(_ key: HoldingKey, _ shards: Set<UInt16>) -> [UInt16] {
+        lock.withLock {
+            let found = shards.filter { holdings[key]?.entries[$0]?.isLoading == false }
+            for shard in found { holdings[key]!.entries[shard]!.isLoading = true }
+            return found.sorted()
+        }
+    }
+
+    // MARK: - Reporting
+
+    /// Bytes of all rows held.
+    var residentBytes: Int {
+        lock.withLock { holdings.values.reduce(0) { $0 + $1.entries.values.reduce(0) { $0 + $1.bytes } } }
+    }
+
+    /// Nothing is assigned by the last map.
+    var isNothingListed: Bool { lock.withLock { isListedEmpty } }
+
+    /// What heartbeats say of each shard, in a fixed order. Shards that were let go of are not in it.
+    var reports: [ShardReport] {
+        lock.withLock {
+            var reports: [ShardReport] = []
+            for (key, holding) in holdings {
+                for (shard, entry) in holding.entries where !released.contains(ShardKey(key, shard)) {
+                    reports.append(
+                        ShardReport(
+                            collection: key.collection,
+                            generation: key.generation,
+                            shard: shard,
+                            state: entry.state,
+                            rows: entry.rows,
+                            bytes: entry.bytes,
+                            applied: entry.applied?.description ?? ""
+                        )
+                    )
+                }
+            }
+            return reports.sorted {
+                ($0.collection, $0.generation, $0.shard) < ($1.collection, $1.generation, $1.shard)
+            }
+        }
+    }
+}
+
+extension TransactionSnapshot {
+    /// Whether it was taken before `other`, both by readers of one primary. What is in it only grows.
+    func isOlder(than other: TransactionSnapshot) -> Bool {
+        (xmin, xmax, other.inProgress.count) < (other.xmin, other.xmax, inProgress.count)
+    }
+}
