@@ -1,4 +1,3 @@
-public import DocumentStore
 public import Matryoshka
 import ServiceRuntime
 

@@ -21,7 +21,7 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
     private let lock = Lock()
     private var isReachableNow = true
     private let reload: @Sendable (HoldingKey, [UInt16]) -> Void
-    private let changed: @Sendable () -> Void
+    let changed: @Sendable () -> Void
 
     init(
         table: ShardTable<Rows>,
@@ -53,9 +53,9 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
         }
     }
 
-    /// Applies what was written since `snapshot` to freshly loaded shards and puts them in service; any thread.
-    func adopt(_ key: HoldingKey, _ loaded: [HeldShard<Rows>], _ snapshot: TransactionSnapshot) {
-        loop.enqueue { self.catchUp(key, loaded, snapshot) }
+    /// Applies what was written since `position` to freshly loaded shards and puts them in service; any thread.
+    func adopt(_ key: HoldingKey, _ loaded: [HeldShard<Rows>], _ position: FollowPosition) {
+        loop.enqueue { self.catchUp(key, loaded, position) }
     }
 
     /// Runs `job` after a while on the follower's thread; any thread.
@@ -91,7 +91,7 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
         if !wasOpen || watched == nil {
             unwatch()
             let connection = session.connection!
-            try connection.listen("matryoshka_written")
+            try connection.listen(Store.writtenChannel)
             let descriptor = connection.fileDescriptor
             watched = descriptor
             loop.watch(fileDescriptor: descriptor) { self.hintsArrived() }
@@ -135,6 +135,7 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
     private func follow(_ key: HoldingKey) throws -> Bool {
         guard let following = table.following(key) else { return false }
         guard let batch = try read(key, following.shape, following.shards, following.since) else { return true }
+        if batch.quarantined > 0 { log.warning("\(batch.quarantined) bad rows of \(following.shape.name) are left out") }
         let changes = ShardChanges(batch)
         for (shard, change) in changes.byShard where !batch.reload.contains(shard) {
             table.change(key, shard) { change.apply(to: $0) }
@@ -153,13 +154,13 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
         _ key: HoldingKey,
         _ shape: CollectionShape,
         _ shards: [UInt16],
-        _ since: TransactionSnapshot
+        _ since: FollowPosition
     ) throws -> ChangeBatch? {
         do {
             return try session.use {
                 try $0.changes(shape, shards: shards, since: since, full: Rows.readsFullVectors)
             }
-        } catch let error as PostgreSQLError where error.isTableGone {
+        } catch where isTableGone(error) {
             log.info("\(shape.name) is gone")
             table.drop(key)
             return nil
@@ -169,14 +170,14 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
         }
     }
 
-    private func catchUp(_ key: HoldingKey, _ loaded: [HeldShard<Rows>], _ snapshot: TransactionSnapshot) {
+    private func catchUp(_ key: HoldingKey, _ loaded: [HeldShard<Rows>], _ position: FollowPosition) {
         let numbers = loaded.map(\.shard)
         guard let (shape, wanted) = table.wanted(key, numbers) else { return }
         table.isCatchingUp(key, wanted)
         changed()
         do {
             _ = try connected()
-            guard let batch = try read(key, shape, wanted, snapshot) else { return changed() }
+            guard let batch = try read(key, shape, wanted, position) else { return changed() }
             let changes = ShardChanges(batch)
             var ready: [HeldShard<Rows>] = []
             for held in loaded where wanted.contains(held.shard) && !batch.reload.contains(held.shard) {
@@ -191,7 +192,30 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
             if !session.isOpen { note(isReachable: false, error) }
             // The rows are good; only what was written since is missing.
             let pause = max(Int(session.pauseMicroseconds), 100_000)
-            _ = loop.schedule(afterMicroseconds: pause) { self.catchUp(key, loaded, snapshot) }
+            _ = loop.schedule(afterMicroseconds: pause) { self.catchUp(key, loaded, position) }
         }
+    }
+}
+
+/// A batch of changes, by shard.
+struct ShardChanges {
+    /// What changes in one shard.
+    struct Change {
+        var upserts: [VectorRow] = []
+        var removed: [Int64] = []
+
+        func apply<Rows: HeldRows>(to rows: Rows) {
+            for id in removed { rows.remove(id: id) }
+            for row in upserts {
+                rows.upsert(id: row.id, version: row.version, vector: row.vector.span, externalID: row.externalID ?? "")
+            }
+        }
+    }
+
+    private(set) var byShard: [UInt16: Change] = [:]
+
+    init(_ batch: ChangeBatch) {
+        for row in batch.removed { byShard[row.shard, default: Change()].removed.append(row.id) }
+        for row in batch.upserts { byShard[row.shard, default: Change()].upserts.append(row) }
     }
 }

@@ -19,7 +19,7 @@ final class ShardLoader<Rows: HeldRows>: @unchecked Sendable {
     private let session: StoreSession
     private let thread = SerialThread(name: "load")
     /// Called with what was loaded and the snapshot it was read at.
-    private let loaded: @Sendable (HoldingKey, [HeldShard<Rows>], TransactionSnapshot) -> Void
+    private let loaded: @Sendable (HoldingKey, [HeldShard<Rows>], FollowPosition) -> Void
     private let changed: @Sendable () -> Void
 
     init(
@@ -27,7 +27,7 @@ final class ShardLoader<Rows: HeldRows>: @unchecked Sendable {
         settings: ConnectionSettings,
         capacityBytes: Int,
         log: Logger,
-        loaded: @escaping @Sendable (HoldingKey, [HeldShard<Rows>], TransactionSnapshot) -> Void,
+        loaded: @escaping @Sendable (HoldingKey, [HeldShard<Rows>], FollowPosition) -> Void,
         changed: @escaping @Sendable () -> Void
     ) {
         self.table = table
@@ -48,7 +48,7 @@ final class ShardLoader<Rows: HeldRows>: @unchecked Sendable {
         guard let (shape, wanted) = table.wanted(key, shards) else { return }
         do {
             try session.use { store in try load(key, shape, wanted, store) }
-        } catch let error as PostgreSQLError where error.isTableGone {
+        } catch where isTableGone(error) {
             table.drop(key)
             changed()
         } catch {
@@ -63,13 +63,13 @@ final class ShardLoader<Rows: HeldRows>: @unchecked Sendable {
         let start = ServiceProcess.monotonicMicroseconds()
         let others = table.residentBytes
         let builder = ShardBuilder<Rows>(shape: shape, shards: shards, roomBytes: capacityBytes - others)
-        let snapshot: TransactionSnapshot
+        let outcome: LoadOutcome
         if Rows.readsFullVectors {
-            snapshot = try store.loadVectors(shape, shards: shards) { shard, id, version, vector, externalID in
+            outcome = try store.loadVectors(shape, shards: shards) { shard, id, version, vector, externalID in
                 builder.add(shard, id, version, vector, externalID)
             }
         } else {
-            snapshot = try store.loadHeads(shape, shards: shards) { shard, id, version, head in
+            outcome = try store.loadHeads(shape, shards: shards) { shard, id, version, head in
                 builder.add(shard, id, version, head, "")
             }
         }
@@ -79,10 +79,11 @@ final class ShardLoader<Rows: HeldRows>: @unchecked Sendable {
             "loaded \(shape.name)",
             metadata: [
                 "generation": "\(shape.generation)", "shards": "\(finished.count)", "rows": "\(builder.rowCount)",
+                "quarantined": "\(outcome.quarantined)",
                 "seconds": "\(Double(Int(seconds * 1000)) / 1000)",
             ]
         )
-        if !finished.isEmpty { loaded(key, finished, snapshot) }
+        if !finished.isEmpty { loaded(key, finished, outcome.position) }
         if !refused.isEmpty {
             if table.hasOldCopies(key, refused) {
                 // No room for two copies: the old ones go first, and their shards are not served for a moment.

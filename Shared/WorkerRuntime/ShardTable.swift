@@ -1,3 +1,4 @@
+import DocumentStore
 public import Matryoshka
 import ServiceRuntime
 public import WireProtocol
@@ -8,7 +9,7 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
     struct Entry {
         var state: ShardState = .loading
         var held: HeldShard<Rows>?
-        var applied: TransactionSnapshot?
+        var applied: FollowPosition?
         var rows = 0
         var bytes = 0
         /// A load is under way or queued.
@@ -32,6 +33,7 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
     private var epoch: UInt64 = 0
     private var isListedEmpty = true
 
+    /// Makes an empty table.
     public init() {}
 
     // MARK: - Computing
@@ -61,7 +63,7 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
                             shard: shard,
                             status: .searched,
                             rows: UInt32(clamping: entry.rows),
-                            appliedXmax: entry.applied?.xmax ?? 0
+                            appliedXmax: entry.applied?.snapshot.xmax ?? 0
                         )
                     )
                 } else {
@@ -210,7 +212,7 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
     }
 
     /// Puts loaded shards in service, in place of older copies.
-    func publish(_ key: HoldingKey, _ loaded: [HeldShard<Rows>], applied: TransactionSnapshot) {
+    func publish(_ key: HoldingKey, _ loaded: [HeldShard<Rows>], applied: FollowPosition) {
         var old: [HeldShard<Rows>?] = []
         lock.withLock {
             for held in loaded {
@@ -233,7 +235,7 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
     struct Following {
         var shape: CollectionShape
         var shards: [UInt16]
-        var since: TransactionSnapshot
+        var since: FollowPosition
     }
 
     /// Which holdings are to be followed.
@@ -248,12 +250,14 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
         lock.withLock {
             guard let holding = holdings[key] else { return nil }
             var shards: [UInt16] = []
-            var oldest: TransactionSnapshot?
+            var oldest: FollowPosition?
             for (shard, entry) in holding.entries where entry.state == .ready && !entry.isLoading {
                 guard let applied = entry.applied else { continue }
                 shards.append(shard)
-                if oldest.map({ applied.isOlder(than: $0) }) ?? true { oldest = applied }
+                if oldest.map({ applied.snapshot.isOlder(than: $0.snapshot) }) ?? true { oldest = applied }
             }
+            // Of two servers' snapshots, one at a time: the other's shards are then loaded anew or follow next.
+            shards.removeAll { holding.entries[$0]?.applied?.primary != oldest?.primary }
             guard let oldest else { return nil }
             return Following(shape: holding.shape, shards: shards.sorted(), since: oldest)
         }
@@ -275,7 +279,7 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
     }
 
     /// All changes up to `next` are in the rows of these shards.
-    func applied(_ key: HoldingKey, _ shards: [UInt16], _ next: TransactionSnapshot) {
+    func applied(_ key: HoldingKey, _ shards: [UInt16], _ next: FollowPosition) {
         lock.withLock { for shard in shards { holdings[key]?.entries[shard]?.applied = next } }
     }
 
@@ -312,7 +316,7 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
                             state: entry.state,
                             rows: entry.rows,
                             bytes: entry.bytes,
-                            applied: entry.applied?.description ?? ""
+                            applied: entry.applied?.snapshot.description ?? ""
                         )
                     )
                 }

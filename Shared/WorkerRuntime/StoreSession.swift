@@ -59,7 +59,7 @@ public final class StoreSession {
         do {
             return try body(store)
         } catch {
-            if opened?.connection.isUsable == false || (error as? PostgreSQLError)?.isConnectionLost == true {
+            if opened?.connection.isUsable == false || postgreSQLError(error)?.isConnectionLost == true {
                 opened = nil
             }
             throw error
@@ -76,14 +76,14 @@ public final class StoreSession {
             do {
                 try Store(Connection(settings)).checkSchema()
                 return
-            } catch let error as PostgreSQLError {
-                if error.mayPass, ServiceProcess.monotonicMicroseconds() < giveUpAt {
+            } catch let error as StoreError where error.isSchema {
+                throw StartupFailure("\(error)")
+            } catch {
+                if postgreSQLError(error)?.mayPass == true, ServiceProcess.monotonicMicroseconds() < giveUpAt {
                     usleep(200_000)
                     continue
                 }
                 throw StartupFailure("cannot use the database: \(error)")
-            } catch {
-                throw StartupFailure("\(error)")
             }
         }
     }
@@ -98,7 +98,21 @@ extension PostgreSQLError {
             && ["refused", "No such file", "starting up", "shutting down", "not yet accepting"]
                 .contains { message.contains($0) }
     }
+}
 
-    /// The tables of a collection are not there any more.
-    var isTableGone: Bool { sqlState == "42P01" || sqlState == "3F000" }
+/// The server's error behind an error of the store.
+func postgreSQLError(_ error: any Error) -> PostgreSQLError? {
+    if case .database(let inner)? = error as? StoreError { return inner }
+    return error as? PostgreSQLError
+}
+
+/// The tables of a collection are not there any more.
+func isTableGone(_ error: any Error) -> Bool {
+    if case .unknownCollection? = error as? StoreError { return true }
+    return ["42P01", "3F000"].contains(postgreSQLError(error)?.sqlState)
+}
+
+extension StoreError {
+    /// The schema does not fit this build; the sentence says what to do.
+    fileprivate var isSchema: Bool { if case .schema = self { true } else { false } }
 }
