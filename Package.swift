@@ -76,7 +76,7 @@ let package = Package(
         shared("ServiceRuntime", ["CPlatform", logging]),
         shared(
             "WorkerRuntime",
-            ["Matryoshka", "ZeroMQ", "WireProtocol", "DocumentStore", "PostgreSQL", "ServiceRuntime", logging]
+            ["Matryoshka", "ZeroMQ", "WireProtocol", "DocumentStore", "PostgreSQL", "ServiceRuntime", arguments, logging]
         ),
         shared("RetrievalTesting", ["Matryoshka"]),
 
@@ -111,6 +111,7 @@ let package = Package(
         tests("ZeroMQTests", ["ZeroMQ"]),
         tests("DocumentStoreTests", ["DocumentStore", "PostgreSQL", "Matryoshka"]),
         tests("ServiceRuntimeTests", ["ServiceRuntime"]),
+        tests("WorkerRuntimeTests", ["WorkerRuntime", "WireProtocol", "ZeroMQ", "Matryoshka", "DocumentStore", logging]),
         tests(
             "ClusterTests",
             [
