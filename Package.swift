@@ -88,7 +88,7 @@ let package = Package(
             ]
         ),
         service("EncoderWorker", workerParts + ["Encoding"]),
-        service("ShortlistWorker", workerParts + ["Shortlist", "DocumentStore"]),
+        service("ShortlistWorker", workerParts + ["Shortlist", "DocumentStore", "PostgreSQL"]),
         service("RerankWorker", workerParts + ["Reranking", "DocumentStore", "PostgreSQL"]),
         service(
             "CommandLine",

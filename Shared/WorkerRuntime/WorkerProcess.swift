@@ -1,4 +1,4 @@
-import Logging
+public import Logging
 public import ServiceRuntime
 public import WireProtocol
 import ZeroMQ
@@ -38,6 +38,9 @@ public final class WorkerProcess {
         loop = try EventLoop(name: "mrl-\(role.rawValue)")
     }
 
+    /// Requests of one coordinator that may wait: its share of the credit.
+    public var creditPerLink: Int { max(1, settings[.workerCredit] / settings[.coordinatorBack].count) }
+
     /// Tells, from any thread, that heartbeats have something new to say.
     public var stateChanged: @Sendable () -> Void {
         let relay = relay
@@ -56,7 +59,7 @@ public final class WorkerProcess {
             pid: getpid(),
             build: Self.version,
             capacityBytes: host == nil ? 0 : settings[.workerCapacityBytes],
-            credit: max(1, settings[.workerCredit] / endpoints.count),
+            credit: creditPerLink,
             model: model
         )
         let link = CoordinatorLink(
