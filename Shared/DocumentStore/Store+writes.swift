@@ -50,6 +50,7 @@ public struct WriteOutcome: Sendable, Hashable {
     public var unknown: [String] = []
     /// The reply that was stored with the first write under that idempotency key; nothing was written now.
     public var replayedReply: String?
+<<<<<<< HEAD
 
     /// Makes an outcome.
     public init(
@@ -65,6 +66,8 @@ public struct WriteOutcome: Sendable, Hashable {
         self.unknown = unknown
         self.replayedReply = replayedReply
     }
+=======
+>>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
 }
 
 /// A document that was read.
@@ -81,6 +84,7 @@ public struct StoredDocument: Sendable, Hashable {
     public var isPending: Bool
     /// D floats, if asked for and there.
     public var vector: [Float]?
+<<<<<<< HEAD
 
     /// Makes a document.
     public init(
@@ -98,6 +102,8 @@ public struct StoredDocument: Sendable, Hashable {
         self.isPending = isPending
         self.vector = vector
     }
+=======
+>>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
 }
 
 extension Store {
@@ -108,8 +114,11 @@ extension Store {
     ///   - rows: In order.
     ///   - idempotency: Its result is kept for 24 hours.
     ///   - reply: What to keep as the reply; called before the commit, only with `idempotency`.
+<<<<<<< HEAD
     /// - Returns: The committed write, or the earlier one under that key.
     /// - Throws: ``StoreError``.
+=======
+>>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public func upsert(
         collection: UInt32,
         rows: [UpsertRow],
@@ -221,8 +230,11 @@ extension Store {
     ///   - collection: Number.
     ///   - rows: At most ``bulkRowsMax``.
     ///   - source: Name of what is imported, and where to go on after a restart; nil for none.
+<<<<<<< HEAD
     /// - Returns: The committed write.
     /// - Throws: ``StoreError``.
+=======
+>>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public func stageAndUpsert(
         collection: UInt32,
         rows: [UpsertRow],
@@ -323,6 +335,7 @@ extension Store {
         }
     }
 
+<<<<<<< HEAD
     /// External ids by internal id; rows that are gone are left out.
     public func externalIDs(_ shape: CollectionShape, ids: [Int64]) throws -> [Int64: String] {
         let result = try execute(
@@ -334,6 +347,8 @@ extension Store {
         return found
     }
 
+=======
+>>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     /// Payloads by internal id; those that are not there are left out.
     public func fetchPayloads(_ shape: CollectionShape, ids: [Int64]) throws -> [Int64: String?] {
         let result = try execute(
