@@ -9,15 +9,12 @@ public struct ChangeBatch: Sendable, Hashable {
         public var shard: UInt16
         /// Internal id.
         public var id: Int64
-<<<<<<< HEAD
 
         /// Makes a removal.
         public init(shard: UInt16, id: Int64) {
             self.shard = shard
             self.id = id
         }
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     }
 
     /// Where to go on once the batch is applied.
@@ -29,18 +26,12 @@ public struct ChangeBatch: Sendable, Hashable {
     /// Shards to load anew; nothing else is told of them.
     public var reload: Set<UInt16> = []
     /// This is another server, or it has another history: `reload` names all shards.
-<<<<<<< HEAD
     public var isOtherPrimary: Bool = false
     /// Bad rows among them.
     public var quarantined: Int = 0
 
     /// Makes an empty batch.
     public init(next: FollowPosition) { self.next = next }
-=======
-    public var isOtherPrimary = false
-    /// Bad rows among them.
-    public var quarantined = 0
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
 
     /// Nothing has changed.
     public var isEmpty: Bool { upserts.isEmpty && removed.isEmpty && reload.isEmpty }
@@ -57,11 +48,8 @@ extension Store {
     ///   - shards: Logical shards to tell of.
     ///   - since: From a load, or the last batch's `next`.
     ///   - full: Whole vectors with external ids, rather than heads.
-<<<<<<< HEAD
     /// - Returns: Rows as they are now, and the next position, also where nothing came.
     /// - Throws: ``StoreError``.
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public func changes(
         _ shape: CollectionShape,
         shards: [UInt16],

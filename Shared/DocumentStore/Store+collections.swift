@@ -56,7 +56,6 @@ public struct CollectionRecord: Sendable, Hashable {
     public var targetShape: CollectionShape?
     /// Other names.
     public var aliases: [String]
-<<<<<<< HEAD
 
     /// Makes a record.
     public init(
@@ -70,8 +69,6 @@ public struct CollectionRecord: Sendable, Hashable {
         self.targetShape = targetShape
         self.aliases = aliases
     }
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
 }
 
 /// A model that vectors come from.
@@ -194,13 +191,9 @@ extension Store {
         UInt32(try execute("SELECT matryoshka.collection_id($1)", [.text(name)]).int32(0, 0))
     }
 
-<<<<<<< HEAD
     /// Marks a collection dropped, takes its aliases away, then drops its tables.
     ///
     /// Where a reader still holds a lock on
-=======
-    /// Marks a collection dropped, takes its aliases away, then drops its tables. Where a reader still holds a lock on
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     /// these, ``maintain()`` drops them later.
     public func dropCollection(_ name: String) throws {
         let dropped = try transaction { () -> Int32? in

@@ -9,7 +9,6 @@ public struct LoadOutcome: Sendable, Hashable {
     public var rows: Int
     /// Bad rows, which were not handed out and are listed in ops.quarantine.
     public var quarantined: Int
-<<<<<<< HEAD
 
     /// Makes an outcome.
     public init(
@@ -21,8 +20,6 @@ public struct LoadOutcome: Sendable, Hashable {
         self.rows = rows
         self.quarantined = quarantined
     }
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
 }
 
 /// A whole vector that was read.
@@ -37,7 +34,6 @@ public struct VectorRow: Sendable, Hashable {
     public var vector: [Float]
     /// External id; nil where heads alone were asked for.
     public var externalID: String?
-<<<<<<< HEAD
 
     /// Makes a row.
     public init(
@@ -53,8 +49,6 @@ public struct VectorRow: Sendable, Hashable {
         self.vector = vector
         self.externalID = externalID
     }
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
 }
 
 struct BadRow {
@@ -71,11 +65,8 @@ extension Store {
     ///   - shape: Collection.
     ///   - shards: Logical shards; only their partitions are locked.
     ///   - row: Gets W floats, lent.
-<<<<<<< HEAD
     /// - Returns: Where to follow on from, and counts.
     /// - Throws: ``StoreError``.
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public func loadHeads(
         _ shape: CollectionShape,
         shards: [UInt16],
@@ -98,11 +89,8 @@ extension Store {
     ///   - shape: Collection.
     ///   - shards: Logical shards; only their partitions are locked.
     ///   - row: Gets D floats, lent.
-<<<<<<< HEAD
     /// - Returns: Where to follow on from, and counts.
     /// - Throws: ``StoreError``.
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public func loadVectors(
         _ shape: CollectionShape,
         shards: [UInt16],
@@ -115,22 +103,8 @@ extension Store {
                 WHERE \(Self.condition("h.slot", shards))
             ) TO STDOUT (FORMAT binary)
             """
-<<<<<<< HEAD
         return try load(shape, sql, columns: 6, width: shape.dimensions) { shard, id, version, floats, values in
             row(shard, id, version, floats, values.text(5))
-=======
-        return try load(shape, sql, columns: 6, width: shape.dimensions) { shard, id, version, floats, row in
-            row_(shard, id, version, floats, row)
-        }
-        func row_(
-            _ shard: UInt16,
-            _ id: Int64,
-            _ version: UInt32,
-            _ floats: Span<Float>,
-            _ bytes: CopyReader.Row
-        ) {
-            row(shard, id, version, floats, bytes.text(5))
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
         }
     }
 
@@ -224,11 +198,8 @@ extension Store {
     ///   - shape: Collection.
     ///   - ids: Internal ids.
     ///   - shards: The logical shards that they are in; only their partitions are locked.
-<<<<<<< HEAD
     /// - Returns: Rows in any order.
     /// - Throws: ``StoreError``.
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public func fetchVectors(_ shape: CollectionShape, ids: [Int64], shards: [UInt16]) throws -> [VectorRow] {
         let result = try execute(
             """

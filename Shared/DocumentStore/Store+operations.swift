@@ -11,11 +11,7 @@ public struct WorkerStatusRow: Sendable, Hashable {
     public var host: String
     /// Process id.
     public var pid: Int32
-<<<<<<< HEAD
     /// One word, such as `ready` or `draining`.
-=======
-    /// `ready`, `draining`, `suspect`, `dead`, …
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public var state: String
     /// Shards that it holds.
     public var shards: Int
@@ -74,11 +70,7 @@ public struct CoverageRow: Sendable, Hashable {
     public var shard: UInt16
     /// Incarnation of the worker.
     public var worker: UInt64
-<<<<<<< HEAD
     /// One word, such as `loading` or `ready`.
-=======
-    /// `loading`, `catching_up`, `ready`, …
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public var state: String
     /// Rows that it holds.
     public var rows: Int
@@ -147,20 +139,14 @@ public struct SearchMinuteRow: Sendable, Hashable {
         self.buckets = buckets
     }
 
-<<<<<<< HEAD
     /// Compares all fields.
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public static func == (left: SearchMinuteRow, right: SearchMinuteRow) -> Bool {
         left.minute == right.minute && left.coordinator == right.coordinator && left.collection == right.collection
             && left.searches == right.searches && left.partial == right.partial && left.degraded == right.degraded
             && left.errors == right.errors && left.buckets.elementsEqual(right.buckets, by: ==)
     }
 
-<<<<<<< HEAD
     /// Hashes the key.
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public func hash(into hasher: inout Hasher) {
         hasher.combine(minute)
         hasher.combine(coordinator)

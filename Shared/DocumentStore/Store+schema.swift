@@ -9,15 +9,9 @@ extension Store {
         [(1, "foundation", PackageResources.v0001_foundation_sql)]
     }
 
-<<<<<<< HEAD
     /// Brings the schema to the newest version that this build knows.
     ///
     /// Safe to call again, and from several processes. `progress` is told each migration before it runs.
-=======
-    /// Brings the schema to the newest version that this build knows. Safe to call again, and from several processes.
-    ///
-    /// - Parameter progress: Is told each migration before it runs.
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public func migrate(progress: (String) -> Void = { _ in }) throws {
         try typed {
             try connection.withoutStatementTimeout {
@@ -78,15 +72,10 @@ extension Store {
         )
     }
 
-<<<<<<< HEAD
     /// Upkeep that one process does about once an hour.
     ///
     /// Partitions and retention of the change log, old reports, tables of dropped collections. What finds a lock taken
     /// is left for the next time.
-=======
-    /// Upkeep that one process does about once an hour: partitions and retention of the change log, old reports, tables
-    /// of dropped collections. What finds a lock taken is left for the next time.
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public func maintain() throws {
         try execute("SELECT matryoshka.maintain()")
     }

@@ -50,7 +50,6 @@ public struct WriteOutcome: Sendable, Hashable {
     public var unknown: [String] = []
     /// The reply that was stored with the first write under that idempotency key; nothing was written now.
     public var replayedReply: String?
-<<<<<<< HEAD
 
     /// Makes an outcome.
     public init(
@@ -66,8 +65,6 @@ public struct WriteOutcome: Sendable, Hashable {
         self.unknown = unknown
         self.replayedReply = replayedReply
     }
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
 }
 
 /// A document that was read.
@@ -84,7 +81,6 @@ public struct StoredDocument: Sendable, Hashable {
     public var isPending: Bool
     /// D floats, if asked for and there.
     public var vector: [Float]?
-<<<<<<< HEAD
 
     /// Makes a document.
     public init(
@@ -102,8 +98,6 @@ public struct StoredDocument: Sendable, Hashable {
         self.isPending = isPending
         self.vector = vector
     }
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
 }
 
 extension Store {
@@ -114,11 +108,8 @@ extension Store {
     ///   - rows: In order.
     ///   - idempotency: Its result is kept for 24 hours.
     ///   - reply: What to keep as the reply; called before the commit, only with `idempotency`.
-<<<<<<< HEAD
     /// - Returns: The committed write, or the earlier one under that key.
     /// - Throws: ``StoreError``.
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public func upsert(
         collection: UInt32,
         rows: [UpsertRow],
@@ -230,11 +221,8 @@ extension Store {
     ///   - collection: Number.
     ///   - rows: At most ``bulkRowsMax``.
     ///   - source: Name of what is imported, and where to go on after a restart; nil for none.
-<<<<<<< HEAD
     /// - Returns: The committed write.
     /// - Throws: ``StoreError``.
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public func stageAndUpsert(
         collection: UInt32,
         rows: [UpsertRow],
@@ -335,20 +323,6 @@ extension Store {
         }
     }
 
-<<<<<<< HEAD
-    /// External ids by internal id; rows that are gone are left out.
-    public func externalIDs(_ shape: CollectionShape, ids: [Int64]) throws -> [Int64: String] {
-        let result = try execute(
-            "SELECT id, external_id FROM matryoshka.documents_\(shape.collection) WHERE id = ANY($1::bigint[])",
-            [.int64s(ids)]
-        )
-        var found: [Int64: String] = [:]
-        for row in 0..<result.rowCount { found[result.int64(row, 0)] = result.text(row, 1) }
-        return found
-    }
-
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     /// Payloads by internal id; those that are not there are left out.
     public func fetchPayloads(_ shape: CollectionShape, ids: [Int64]) throws -> [Int64: String?] {
         let result = try execute(

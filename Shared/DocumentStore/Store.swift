@@ -1,19 +1,12 @@
 public import Matryoshka
 public import PostgreSQL
 
-<<<<<<< HEAD
 // Unchecked for the same reason as Connection: made on one thread, then used by one other.
 
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
 /// What Matryoshka keeps in PostgreSQL, over one connection.
 ///
 /// All calls block and throw ``StoreError``. One thread at a time; when an error says that the connection is lost, make
 /// a new store.
-<<<<<<< HEAD
-=======
-// Unchecked for the same reason as Connection: made on one thread, then used by one other.
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
 public final class Store: @unchecked Sendable {
     /// For LISTEN, its file descriptor, and cancelling.
     public let connection: Connection

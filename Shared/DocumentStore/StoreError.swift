@@ -32,10 +32,7 @@ public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
         if case .database(let error) = self { error.isConnectionLost } else { false }
     }
 
-<<<<<<< HEAD
     /// A sentence for whoever sent the request.
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public var description: String {
         switch self {
         case .nonFinite(let index): "vectors[\(index)] or its norm is not finite"

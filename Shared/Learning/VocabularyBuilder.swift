@@ -66,7 +66,9 @@ public struct VocabularyBuilder: Sendable {
             found[[byte]] = characterCountMin
         }
         for word in 0..<counts.wordCount {
-            for character in Self.characters(counts, word) { found[Array(character), default: 0] += counts.counts[word] }
+            for character in Self.characters(counts, word) {
+                found[Array(character), default: 0] += counts.counts[word]
+            }
         }
         let characters = found.filter { $0.value >= characterCountMin }.keys
             .sorted { $0.lexicographicallyPrecedes($1) }

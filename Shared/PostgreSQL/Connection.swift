@@ -6,21 +6,14 @@ private import Glibc
 private import Musl
 #endif
 
-<<<<<<< HEAD
 // Unchecked, because a connection is made on one thread and then handed to the one that uses it.
 
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
 /// One connection to the server.
 ///
 /// All calls block, none for ever: the server gives up at its statement timeout, and we give up a server that says
 /// nothing. After an error with ``PostgreSQLError/isConnectionLost`` it is of no use.
 ///
 /// libpq allows one thread at a time; the owner sees to it. Only ``canceller()`` is for other threads.
-<<<<<<< HEAD
-=======
-// Unchecked, because a connection is made on one thread and then handed to the one that uses it.
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
 public final class Connection: @unchecked Sendable {
     private let handle: OpaquePointer
     private let settings: ConnectionSettings
@@ -79,11 +72,8 @@ public final class Connection: @unchecked Sendable {
     ///   - sql: Refers to the parameters as `$1`, `$2`, …
     ///   - parameters: Sent in binary.
     ///   - isPrepared: Keep the statement prepared for the next time; for a few statements that run often.
-<<<<<<< HEAD
     /// - Returns: Its rows.
     /// - Throws: What the server or libpq says.
-=======
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     @discardableResult
     public func execute(
         _ sql: String,
@@ -136,13 +126,7 @@ public final class Connection: @unchecked Sendable {
 
     // MARK: - Transactions
 
-<<<<<<< HEAD
     /// Runs `body` in a transaction, and rolls back if it throws; `mode` is for example `READ ONLY`.
-=======
-    /// Runs `body` in a transaction, and rolls back if it throws.
-    ///
-    /// - Parameter mode: For example `ISOLATION LEVEL REPEATABLE READ READ ONLY`.
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public func transaction<R>(_ mode: String = "", _ body: () throws -> R) throws -> R {
         try run(script: "BEGIN \(mode)")
         let value: R
@@ -196,16 +180,9 @@ public final class Connection: @unchecked Sendable {
         _ = try result(of: sql)
     }
 
-<<<<<<< HEAD
     /// Runs a `COPY … FROM STDIN (FORMAT binary)`; gives the number of rows that the server took.
     ///
     /// `body` gets a writer, and the closure to call after each row, which sends what has gathered.
-=======
-    /// Runs a `COPY … FROM STDIN (FORMAT binary)`; `body` writes rows.
-    ///
-    /// - Parameter body: Gets a writer and the closure to call between rows, which sends what has gathered.
-    /// - Returns: Rows that the server took.
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     @discardableResult
     public func copyIn(
         _ sql: String,
@@ -297,14 +274,9 @@ public final class Connection: @unchecked Sendable {
 
     // MARK: - Cancelling
 
-<<<<<<< HEAD
     // Unchecked, because PQcancel is thread-safe and the object is not changed after it is made.
 
     /// Stops whatever the connection runs; may be used from any thread.
-=======
-    /// Stops whatever the connection runs; may be used from any thread.
-    // Unchecked, because PQcancel is thread-safe and the object is not changed after it is made.
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public final class Canceller: @unchecked Sendable {
         private let handle: OpaquePointer?
 

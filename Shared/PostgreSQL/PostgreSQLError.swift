@@ -35,15 +35,10 @@ public struct PostgreSQLError: Error, Sendable, Hashable, CustomStringConvertibl
         }
     }
 
-<<<<<<< HEAD
     /// The message alone.
     public var description: String { message }
 
     /// With everything that may help who looks for the cause.
-=======
-    public var description: String { message }
-
->>>>>>> 5bbaab215ee831a44820e5d23d3e1937c64b9aca
     public var debugDescription: String {
         var text = "PostgreSQL error \(sqlState ?? "-"): \(message)"
         if let detail { text += " (\(detail))" }

@@ -39,7 +39,8 @@ struct RequestQueueTests {
     func deadlines() {
         var queue = RequestQueue(limitPerLink: 10)
         for request in [search(1), search(2, deadline: 50), search(3, deadline: 200)] {
-            #expect(queue.push(request))
+            let outcome1 = queue.push(request)
+            #expect(outcome1)
         }
         #expect(queue.first(now: 150)?.origin.request == 1)
         let (taken, expired) = queue.take(now: 150)
@@ -51,12 +52,17 @@ struct RequestQueueTests {
     @Test("are refused beyond a link's credit, whatever other links do")
     func credit() {
         var queue = RequestQueue(limitPerLink: 2)
-        #expect(queue.push(search(1)))
-        #expect(queue.push(search(2)))
-        #expect(!queue.push(search(3)))
-        #expect(queue.push(search(3, link: 1)))
+        let outcome2 = queue.push(search(1))
+        #expect(outcome2)
+        let outcome3 = queue.push(search(2))
+        #expect(outcome3)
+        let outcome4 = queue.push(search(3))
+        #expect(!outcome4)
+        let outcome5 = queue.push(search(3, link: 1))
+        #expect(outcome5)
         _ = queue.take(limit: 1, now: 0)
-        #expect(queue.push(search(4)))
+        let outcome6 = queue.push(search(4))
+        #expect(outcome6)
     }
 
     @Test("can be cancelled, and forgotten with their link")
@@ -64,8 +70,10 @@ struct RequestQueueTests {
         var queue = RequestQueue(limitPerLink: 2)
         _ = queue.push(search(1))
         _ = queue.push(search(2, link: 1))
-        #expect(queue.cancel(RequestOrigin(link: 0, session: 1, request: 1)))
-        #expect(!queue.cancel(RequestOrigin(link: 0, session: 1, request: 1)))
+        let outcome7 = queue.cancel(RequestOrigin(link: 0, session: 1, request: 1))
+        #expect(outcome7)
+        let outcome8 = queue.cancel(RequestOrigin(link: 0, session: 1, request: 1))
+        #expect(!outcome8)
         queue.forget(link: 1)
         #expect(queue.isEmpty)
     }

@@ -22,9 +22,11 @@ struct StatusReport {
 
     struct Shards {
         var ready = 0
+        /// On their way; they count as missing too.
         var loading = 0
         var missing = 0
         var noCapacity = 0
+        var rows = 0
     }
 
     struct Collection {
@@ -81,7 +83,8 @@ struct StatusReport {
                         ready: role.value["ready"].integer,
                         loading: role.value["loading"].integer,
                         missing: role.value["missing"].integer,
-                        noCapacity: role.value["no_capacity"].integer
+                        noCapacity: role.value["no_capacity"].integer,
+                        rows: role.value["rows"].integer
                     )
                 }
             }
@@ -115,8 +118,7 @@ struct StatusReport {
         for collection in collections {
             for (role, wanted) in [("shortlist", size.shortlists), ("rerank", size.rerankers)] where wanted > 0 {
                 guard let shards = collection.shards[role] else { continue }
-                let notReady = shards.loading + shards.missing
-                if notReady > 0 { parts.append("\(notReady) \(role) shards of \(collection.name)") }
+                if shards.missing > 0 { parts.append("\(shards.missing) \(role) shards of \(collection.name)") }
             }
         }
         return parts.joined(separator: ", ")

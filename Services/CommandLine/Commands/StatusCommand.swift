@@ -96,7 +96,8 @@ struct StatusPage {
             guard let counts else { return "–" }
             var parts = ["\(counts.ready) ready"]
             if counts.loading > 0 { parts.append("\(counts.loading) loading") }
-            if counts.missing > 0 { parts.append("\(counts.missing) missing") }
+            let missing = max(0, counts.missing - counts.loading)
+            if missing > 0 { parts.append("\(missing) missing") }
             if counts.noCapacity > 0 { parts.append("\(counts.noCapacity) without room") }
             return parts.joined(separator: ", ")
         }

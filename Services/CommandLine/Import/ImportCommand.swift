@@ -11,7 +11,7 @@ struct ImportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "import",
         abstract: "Make corpora, and fill collections from them.",
-        subcommands: [ImportDocumentsCommand.self, ImportPendingCommand.self]
+        subcommands: [ImportDebianCommand.self, ImportDocumentsCommand.self, ImportPendingCommand.self]
     )
 }
 
@@ -270,9 +270,12 @@ func waitUntilSearchable(
     while now() < deadline, !isCancelled() {
         let report = StatusReport(try client.object(.status))
         if let collection = report.collections.first(where: { $0.name == shape.name }) {
-            let notReady = collection.shards.values.map { $0.loading + $0.missing }.reduce(0, +)
-            if collection.rows >= expected, notReady == 0, collection.lagMilliseconds < 1_000 { return }
-            last = "\(grouped(collection.rows)) of \(grouped(expected)) rows, \(notReady) shards not ready"
+            // A kind of worker that does not run at all is nothing to wait for.
+            let roles = collection.shards.filter { role in report.workers.contains { $0.role == role.key } }.values
+            let rows = roles.map(\.rows).min() ?? 0
+            let missing = roles.map(\.missing).reduce(0, +)
+            if rows >= expected, missing == 0, collection.lagMilliseconds < 1_000 { return }
+            last = "\(grouped(rows)) of \(grouped(expected)) rows, \(missing) shards not ready"
         }
         pause(milliseconds: 20)
     }
