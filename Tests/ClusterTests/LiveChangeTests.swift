@@ -1,4 +1,5 @@
 import Matryoshka
+import PostgreSQL
 import RetrievalTesting
 import Testing
 import WireProtocol
@@ -16,9 +17,13 @@ extension ClusterTests {
             )
             try cluster.waitUntilServing(shape, rows: corpus.count)
             let query = corpus.queries(1, seed: 72)
-            let plan = [Stage(dimensions: 16, keep: 100), Stage(dimensions: 48, keep: 40), Stage(dimensions: 64, keep: 10)]
+            let plan = [
+                Stage(dimensions: 16, keep: 100), Stage(dimensions: 48, keep: 40), Stage(dimensions: 64, keep: 10),
+            ]
             // What is right under each setting; generations count up from 1.
-            let settings: [(width: Int, precision: Precision)] = [(32, .int8), (48, .int8), (48, .float32), (16, .int8)]
+            let settings: [(width: Int, precision: Precision)] = [
+                (32, .int8), (48, .int8), (48, .float32), (16, .int8),
+            ]
             let truth = try cluster.truth(shape)
             let known = try settings.enumerated().map { number, setting in
                 var changed = shape
@@ -54,7 +59,8 @@ extension ClusterTests {
             let isSettled = try poll(seconds: 8) {
                 try ClusterStatus(client).shortlists.map(\.rows).reduce(0, +) == corpus.count
             }
-            #expect(isSettled, "\(try ClusterStatus(client).workers)")
+            let workers = try ClusterStatus(client).workers
+            #expect(isSettled, "\(workers)")
         }
 
         @Test("an alias switches at once, and a dropped collection is gone from workers and tables")
@@ -65,7 +71,12 @@ extension ClusterTests {
             for (number, corpus) in corpora.enumerated() {
                 shapes.append(
                     try cluster.fill(
-                        CreateCollection(name: "build-\(number)", dimensions: 64, smallestDimensions: 8, residentWidth: 32),
+                        CreateCollection(
+                            name: "build-\(number)",
+                            dimensions: 64,
+                            smallestDimensions: 8,
+                            residentWidth: 32
+                        ),
                         corpus
                     )
                 )
@@ -86,7 +97,8 @@ extension ClusterTests {
             let isGone = try poll(seconds: 8) {
                 try ClusterStatus(client).shortlists.map(\.rows).reduce(0, +) == 300
             }
-            #expect(isGone, "\(try ClusterStatus(client).workers)")
+            let workers = try ClusterStatus(client).workers
+            #expect(isGone, "\(workers)")
             let tables = try cluster.database.connection().execute(
                 "SELECT to_regclass('matryoshka.heads_\(shapes[0].collection)') IS NULL"
             )
