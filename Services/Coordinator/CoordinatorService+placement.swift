@@ -32,11 +32,17 @@ extension CoordinatorService {
             )
         } else {
             control.run(
-                { try $0.acquireLease(holder: name, seconds: seconds) },
+                { store in
+                    // The map's epoch goes on where the leader before left it: workers ignore lower ones.
+                    try store.acquireLease(holder: name, seconds: seconds).map { term in
+                        (term: term, epoch: try store.loadAssignments().epoch)
+                    }
+                },
                 then: { [self] result in
                     switch result {
-                    case .success(let term?):
+                    case .success((let term, let stored)?):
                         noteDatabase(true)
+                        epoch = max(epoch, stored)
                         self.term = term
                         leaseValidUntil = asked + UInt64(seconds * 1_000_000)
                         log.notice("leader", metadata: ["term": "\(term)"])

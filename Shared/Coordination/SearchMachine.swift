@@ -342,6 +342,9 @@ public struct SearchMachine: Sendable {
             outcomes[Int(shard)] = noRoom ? .noCapacity : .unavailable
         }
         if Double(Slots.shardCount - route.missing.count) < request.minCoverage * Double(Slots.shardCount) {
+            for entry in route.byWorker {
+                for shard in entry.shards { isSearched[Int(shard)] = true }
+            }
             return fail(unavailable("\(route.missing.count) of \(Slots.shardCount) shards have no worker", view))
         }
         return ask(route) + advanceIfScanned(view)
