@@ -10,7 +10,10 @@ extension ClusterTests {
     @Suite("Bad input and overload", .serialized, .timeLimit(.minutes(2)))
     struct BadInput {
         static let collection = CreateCollection(
-            name: "inputs", dimensions: 64, smallestDimensions: 8, residentWidth: 32
+            name: "inputs",
+            dimensions: 64,
+            smallestDimensions: 8,
+            residentWidth: 32
         )
 
         static func makeCluster(
@@ -33,7 +36,8 @@ extension ClusterTests {
             return frames
         }
 
-        static func vectorBuffer(_ rows: Int = 1, _ width: Int = 64, bytes: Int? = nil, dtype: String = "f32") -> String {
+        static func vectorBuffer(_ rows: Int = 1, _ width: Int = 64, bytes: Int? = nil, dtype: String = "f32") -> String
+        {
             "\"buffers\":[{\"name\":\"vectors\",\"dtype\":\"\(dtype)\",\"shape\":[\(rows),\(width)],"
                 + "\"nbytes\":\(bytes ?? rows * width * 4)}]"
         }
@@ -139,9 +143,24 @@ extension ClusterTests {
                 (.badHeader, nil, [FrontCodec.magic, [0x7B, 0xFF, 0xFE, 0x7D]]),
                 (.unsupported, "type", Self.frames("{\"type\":\"explode\",\"id\":\"x\"}")),
                 (.badHeader, nil, Self.frames("{\"id\":\"x\"}")),
-                (.tooLarge, nil, Self.frames("{\"id\":\"x\",\"x-\":\"" + String(repeating: "a", count: 20_000) + "\"}")),
-                (.badDtype, nil, Self.frames("{\"type\":\"search\",\"id\":\"x\",\"collection\":\"inputs\",\(Self.vectorBuffer(dtype: "f64"))}", ones)),
-                (.badFrame, nil, Self.frames("{\"type\":\"search\",\"id\":\"x\",\"collection\":\"inputs\",\(Self.vectorBuffer(2, bytes: 256))}", ones)),
+                (
+                    .tooLarge, nil,
+                    Self.frames("{\"id\":\"x\",\"x-\":\"" + String(repeating: "a", count: 20_000) + "\"}")
+                ),
+                (
+                    .badDtype, nil,
+                    Self.frames(
+                        "{\"type\":\"search\",\"id\":\"x\",\"collection\":\"inputs\",\(Self.vectorBuffer(dtype: "f64"))}",
+                        ones
+                    )
+                ),
+                (
+                    .badFrame, nil,
+                    Self.frames(
+                        "{\"type\":\"search\",\"id\":\"x\",\"collection\":\"inputs\",\(Self.vectorBuffer(2, bytes: 256))}",
+                        ones
+                    )
+                ),
                 (.badFrame, nil, Self.frames("{\"type\":\"search\",\"id\":\"x\",\(plain)}")),
                 (.badFrame, nil, Self.frames("{\"type\":\"search\",\"id\":\"x\",\(plain)}", ones) + [[1, 2, 3]]),
                 (.badFrame, nil, [FrontCodec.magic]),
@@ -163,11 +182,18 @@ extension ClusterTests {
                 if let field { #expect(error.field == field, "\(header) got \(error)") }
             }
             // n × keep beyond the limit, with vectors that are there.
-            let wide = SearchRequest("inputs", [[Float]](repeating: ones, count: 200), plan: [Stage(dimensions: 16, keep: 6_000), Stage(dimensions: 64, keep: 1)])
+            let wide = SearchRequest(
+                "inputs",
+                [[Float]](repeating: ones, count: 200),
+                plan: [Stage(dimensions: 16, keep: 6_000), Stage(dimensions: 64, keep: 1)]
+            )
             #expect(try client.refusal(.search(wide))?.code == .tooLarge)
 
             // Messages that cannot be answered are dropped, whatever they are.
-            for frames in [[[]], [[], []], [[], [0]], [[UInt8]](repeating: [1], count: 40), [[UInt8](repeating: 7, count: 100_000)]] {
+            for frames in [
+                [[]], [[], []], [[], [0]], [[UInt8]](repeating: [1], count: 40),
+                [[UInt8](repeating: 7, count: 100_000)],
+            ] {
                 try client.post(frames: frames)
             }
             _ = try client.nextFrames(seconds: 0.3)
@@ -316,7 +342,9 @@ extension ClusterTests {
             cluster.shortlists[0].signal(SIGSTOP)
             let greedy = try cluster.client()
             var asked: [String: Double] = [:]
-            for number in 0..<40 { asked[try greedy.post(.search(known.request), deadline: 1_500, id: "o-\(number)")] = now() }
+            for number in 0..<40 {
+                asked[try greedy.post(.search(known.request), deadline: 1_500, id: "o-\(number)")] = now()
+            }
             var codes: [FrontErrorCode: Int] = [:]
             while !asked.isEmpty, let reply = try greedy.next(seconds: 4) {
                 guard let start = asked.removeValue(forKey: reply.id), case .error(let error) = reply.body else {
@@ -334,7 +362,9 @@ extension ClusterTests {
             #expect((codes[.unavailable] ?? 0) + (codes[.deadlineExceeded] ?? 0) == 12, "\(codes)")
             cluster.shortlists[0].signal(SIGCONT)
             let isBack = try poll(seconds: 10) {
-                guard case .search(let reply) = try greedy.reply(to: greedy.post(.search(known.request))) else { return false }
+                guard case .search(let reply) = try greedy.reply(to: greedy.post(.search(known.request))) else {
+                    return false
+                }
                 return known.fault(in: reply) == nil
             }
             #expect(isBack)

@@ -1,5 +1,5 @@
 import Testing
 
-/// Real processes and a real database. One cluster at a time: the suites share two cores.
+/// Real processes and a real database, one cluster at a time: the suites share two cores.
 @Suite("Cluster", .serialized)
 struct ClusterTests {}

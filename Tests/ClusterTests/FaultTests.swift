@@ -8,7 +8,10 @@ extension ClusterTests {
     @Suite("Processes die and stall", .serialized, .timeLimit(.minutes(2)))
     struct Faults {
         static let collection = CreateCollection(
-            name: "faults", dimensions: 64, smallestDimensions: 8, residentWidth: 32
+            name: "faults",
+            dimensions: 64,
+            smallestDimensions: 8,
+            residentWidth: 32
         )
         static let plan = [Stage(dimensions: 16, keep: 100), Stage(dimensions: 64, keep: 10)]
 
@@ -33,8 +36,9 @@ extension ClusterTests {
             return (cluster, shape, corpus, known)
         }
 
-        /// Searches with `min_coverage` 0 and 1 until the answer is whole again. Every answer comes in time and is
-        /// either whole and right or says what is missing.
+        /// Searches with `min_coverage` 0 and 1 until the answer is whole again.
+        ///
+        /// Every answer comes in time and is either whole and right or says what is missing.
         static func watchRecovery(
             _ client: TestClient,
             _ known: KnownSearch,
@@ -122,7 +126,11 @@ extension ClusterTests {
             #expect(isWhole)
             #expect(now() < end - 3)
             // Exhaustive plans need all its slots again.
-            let exhaustive = SearchRequest("faults", [[Float](repeating: 1, count: 64)], plan: [Stage(dimensions: 64, keep: 3)])
+            let exhaustive = SearchRequest(
+                "faults",
+                [[Float](repeating: 1, count: 64)],
+                plan: [Stage(dimensions: 64, keep: 3)]
+            )
             #expect(poll(seconds: 7) { (try? client.search(exhaustive))?.coverage.isComplete == true })
         }
 

@@ -11,16 +11,31 @@ extension ClusterTests {
 
         static let collections: [CreateCollection] = [
             CreateCollection(
-                name: "cosine8", dimensions: dimensions, smallestDimensions: 8, similarity: .cosine,
-                storedHeadWidth: 64, residentWidth: 48, residentPrecision: .int8
+                name: "cosine8",
+                dimensions: dimensions,
+                smallestDimensions: 8,
+                similarity: .cosine,
+                storedHeadWidth: 64,
+                residentWidth: 48,
+                residentPrecision: .int8
             ),
             CreateCollection(
-                name: "dot8", dimensions: dimensions, smallestDimensions: 8, similarity: .dot,
-                storedHeadWidth: 64, residentWidth: 64, residentPrecision: .int8
+                name: "dot8",
+                dimensions: dimensions,
+                smallestDimensions: 8,
+                similarity: .dot,
+                storedHeadWidth: 64,
+                residentWidth: 64,
+                residentPrecision: .int8
             ),
             CreateCollection(
-                name: "cosine32", dimensions: dimensions, smallestDimensions: 8, similarity: .cosine,
-                storedHeadWidth: 96, residentWidth: 33, residentPrecision: .float32
+                name: "cosine32",
+                dimensions: dimensions,
+                smallestDimensions: 8,
+                similarity: .cosine,
+                storedHeadWidth: 96,
+                residentWidth: 33,
+                residentPrecision: .float32
             ),
         ]
 
@@ -54,9 +69,12 @@ extension ClusterTests {
             var known: [KnownSearch] = []
             for (number, plan) in plans.enumerated() {
                 // Where float32 is resident, nothing is more precise.
-                let isRepeated = plan.map { zip($0, $0.dropFirst()).contains { $0.dimensions == $1.dimensions } } ?? false
+                let isRepeated =
+                    plan.map { zip($0, $0.dropFirst()).contains { $0.dimensions == $1.dimensions } } ?? false
                 if isRepeated && truth.shape.residentPrecision == .float32 { continue }
-                let some = number == 9 ? [queries[0]] : [queries[number % queries.count], queries[(number + 3) % queries.count]]
+                let some =
+                    number == 9
+                    ? [queries[0]] : [queries[number % queries.count], queries[(number + 3) % queries.count]]
                 known.append(try truth.answer(to: SearchRequest(truth.shape.name, some, plan: plan)))
             }
             return known
@@ -83,7 +101,11 @@ extension ClusterTests {
                 shapes.append(shape)
             }
             // Ties must have been there, or the test shows less than it says.
-            #expect(known.contains { $0.hits.contains { list in zip(list, list.dropFirst()).contains { $0.scores == $1.scores } } })
+            #expect(
+                known.contains {
+                    $0.hits.contains { list in zip(list, list.dropFirst()).contains { $0.scores == $1.scores } }
+                }
+            )
             let client = try cluster.client()
             for shape in shapes { try cluster.waitUntilServing(shape, rows: Self.rows) }
             try Self.check(known, client, "1 shortlist, 1 rerank")

@@ -16,9 +16,13 @@ extension ClusterTests {
             )
             try cluster.waitUntilServing(shape, rows: corpus.count)
             let query = corpus.queries(1, seed: 72)
-            let plan = [Stage(dimensions: 16, keep: 100), Stage(dimensions: 48, keep: 40), Stage(dimensions: 64, keep: 10)]
+            let plan = [
+                Stage(dimensions: 16, keep: 100), Stage(dimensions: 48, keep: 40), Stage(dimensions: 64, keep: 10),
+            ]
             // What is right under each setting; generations count up from 1.
-            let settings: [(width: Int, precision: Precision)] = [(32, .int8), (48, .int8), (48, .float32), (16, .int8)]
+            let settings: [(width: Int, precision: Precision)] = [
+                (32, .int8), (48, .int8), (48, .float32), (16, .int8),
+            ]
             let truth = try cluster.truth(shape)
             let known = try settings.enumerated().map { number, setting in
                 var changed = shape
@@ -65,7 +69,12 @@ extension ClusterTests {
             for (number, corpus) in corpora.enumerated() {
                 shapes.append(
                     try cluster.fill(
-                        CreateCollection(name: "build-\(number)", dimensions: 64, smallestDimensions: 8, residentWidth: 32),
+                        CreateCollection(
+                            name: "build-\(number)",
+                            dimensions: 64,
+                            smallestDimensions: 8,
+                            residentWidth: 32
+                        ),
                         corpus
                     )
                 )

@@ -44,7 +44,11 @@ extension ClusterTests {
             let lines = output.split(separator: "\n").filter { !$0.contains(" info ") && !$0.contains("INFO") }
             #expect(lines.count == 1, "\(program): \(output)", sourceLocation: location)
             for word in words {
-                #expect(output.lowercased().contains(word.lowercased()), "\(program): \(output)", sourceLocation: location)
+                #expect(
+                    output.lowercased().contains(word.lowercased()),
+                    "\(program): \(output)",
+                    sourceLocation: location
+                )
             }
         }
 
@@ -85,12 +89,20 @@ extension ClusterTests {
         @Test("a missing or broken model")
         func model() throws {
             try Self.expectSentence("mrl-encoder", [:], mentions: ["model"])
-            try Self.expectSentence("mrl-encoder", ["MRL_ENCODER_MODEL": "/tmp/mrl-no-model"], mentions: ["/tmp/mrl-no-model"])
+            try Self.expectSentence(
+                "mrl-encoder",
+                ["MRL_ENCODER_MODEL": "/tmp/mrl-no-model"],
+                mentions: ["/tmp/mrl-no-model"]
+            )
             let folder = try makePrivateFolder()
             defer { try? FileManager.default.removeItem(atPath: folder) }
             try TinyModel.write(to: "\(folder)/model")
             try Data([1, 2, 3]).write(to: URL(filePath: "\(folder)/model/model.safetensors"))
-            try Self.expectSentence("mrl-encoder", ["MRL_ENCODER_MODEL": "\(folder)/model"], mentions: ["model.safetensors"])
+            try Self.expectSentence(
+                "mrl-encoder",
+                ["MRL_ENCODER_MODEL": "\(folder)/model"],
+                mentions: ["model.safetensors"]
+            )
         }
 
         @Test("an endpoint that is taken")

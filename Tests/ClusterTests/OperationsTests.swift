@@ -22,7 +22,9 @@ extension ClusterTests {
                 deadlineMilliseconds: 5_000,
                 traceHigh: 0x1111_2222_3333_4444,
                 traceLow: 0x5555_6666_7777_8888,
-                body: .search(SearchRequest("ops", corpus.queries(64, seed: 1), plan: [Stage(dimensions: 64, keep: 100)]))
+                body: .search(
+                    SearchRequest("ops", corpus.queries(64, seed: 1), plan: [Stage(dimensions: 64, keep: 100)])
+                )
             )
             try client.post(frames: traced.encode())
             guard case .search(let reply) = try client.reply(to: "traced") else { throw TestFailure("no reply") }
@@ -34,19 +36,29 @@ extension ClusterTests {
             func count(_ sql: String) throws -> Int { Int(try dashboard.execute(sql).int64(0, 0)) }
             let hasRows = try poll(seconds: 20, every: 0.3) {
                 try count("SELECT count(*) FROM ops.workers WHERE alive") >= 4
-                    && count("SELECT coalesce(sum(searches), 0)::bigint FROM ops.search_per_minute WHERE collection = 'ops'") > 30
+                    && count(
+                        "SELECT coalesce(sum(searches), 0)::bigint FROM ops.search_per_minute WHERE collection = 'ops'"
+                    ) > 30
                     && count("SELECT count(*) FROM ops.slow_searches") > 0
-                    && count("SELECT coalesce(max(shards_ready), 0)::bigint FROM ops.shard_coverage WHERE role = 'shortlist'") == 64
+                    && count(
+                        "SELECT coalesce(max(shards_ready), 0)::bigint FROM ops.shard_coverage WHERE role = 'shortlist'"
+                    ) == 64
             }
-            for view in ["workers", "shard_coverage", "search_per_minute", "slow_searches", "replication_lag", "pending", "quarantine"] {
+            for view in [
+                "workers", "shard_coverage", "search_per_minute", "slow_searches", "replication_lag", "pending",
+                "quarantine",
+            ] {
                 print("ops.\(view): \(try count("SELECT count(*) FROM ops.\(view)")) rows")
             }
             #expect(hasRows)
             #expect(
-                try count("SELECT count(*) FROM ops.slow_searches WHERE trace_id = '11112222333344445555666677778888'") == 1
+                try count("SELECT count(*) FROM ops.slow_searches WHERE trace_id = '11112222333344445555666677778888'")
+                    == 1
             )
             #expect(try count("SELECT count(*) FROM ops.replication_lag") > 0)
-            #expect(throws: PostgreSQLError.self) { try dashboard.execute("SELECT count(*) FROM matryoshka.collections") }
+            #expect(throws: PostgreSQLError.self) {
+                try dashboard.execute("SELECT count(*) FROM matryoshka.collections")
+            }
             #expect(throws: PostgreSQLError.self) {
                 try dashboard.execute("SELECT count(*) FROM matryoshka.documents_\(shape.collection)")
             }
@@ -73,7 +85,11 @@ extension ClusterTests {
             )
             try cluster.waitUntilServing(shape, rows: 199, seconds: 5)
             let reply = try cluster.client().search(
-                SearchRequest("ops", [corpus[7]], plan: [Stage(dimensions: 16, keep: 200), Stage(dimensions: 64, keep: 200)])
+                SearchRequest(
+                    "ops",
+                    [corpus[7]],
+                    plan: [Stage(dimensions: 16, keep: 200), Stage(dimensions: 64, keep: 200)]
+                )
             )
             #expect(reply.hits[0].count == 199)
             #expect(!reply.hits[0].contains { $0.id == "doc-7" })

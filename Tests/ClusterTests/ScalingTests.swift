@@ -8,7 +8,10 @@ extension ClusterTests {
     @Suite("Workers come and go", .serialized, .timeLimit(.minutes(2)))
     struct Scaling {
         static let collection = CreateCollection(
-            name: "scaling", dimensions: 64, smallestDimensions: 8, residentWidth: 32
+            name: "scaling",
+            dimensions: 64,
+            smallestDimensions: 8,
+            residentWidth: 32
         )
 
         @Test("scale-out and drain under 200 searches a second: no reply fails, every one equals the oracle")
@@ -21,8 +24,16 @@ extension ClusterTests {
                 let plan: [Stage] =
                     switch number % 3 {
                     case 0: [Stage(dimensions: 32, keep: 100), Stage(dimensions: 64, keep: 10)]
-                    case 1: [Stage(dimensions: 16, keep: 200), Stage(dimensions: 32, keep: 50), Stage(dimensions: 64, keep: 5)]
-                    default: [Stage(dimensions: 24, keep: 60), Stage(dimensions: 48, keep: 20), Stage(dimensions: 64, keep: 10)]
+                    case 1:
+                        [
+                            Stage(dimensions: 16, keep: 200), Stage(dimensions: 32, keep: 50),
+                            Stage(dimensions: 64, keep: 5),
+                        ]
+                    default:
+                        [
+                            Stage(dimensions: 24, keep: 60), Stage(dimensions: 48, keep: 20),
+                            Stage(dimensions: 64, keep: 10),
+                        ]
                     }
                 return try truth.answer(to: SearchRequest("scaling", [query], plan: plan))
             }

@@ -10,7 +10,10 @@ extension ClusterTests {
     @Suite("Writes become searchable", .serialized, .timeLimit(.minutes(2)))
     struct Writes {
         static let collection = CreateCollection(
-            name: "writes", dimensions: 64, smallestDimensions: 8, residentWidth: 32
+            name: "writes",
+            dimensions: 64,
+            smallestDimensions: 8,
+            residentWidth: 32
         )
         static let plan = [Stage(dimensions: 16, keep: 200), Stage(dimensions: 64, keep: 20)]
 
@@ -74,16 +77,20 @@ extension ClusterTests {
             try Self.expectTruth(cluster, shape, near: [fresh[0].vector, changed[0].vector, changed[1].vector])
 
             let deleted = try client.write(
-                .delete(DeleteRequest(collection: "writes", ids: ["fresh-1", "no-such", corpus.ids[0]], wait: .searchable))
+                .delete(
+                    DeleteRequest(collection: "writes", ids: ["fresh-1", "no-such", corpus.ids[0]], wait: .searchable)
+                )
             )
             #expect(deleted.applied == 2)
             #expect(deleted.state == "searchable")
             #expect(deleted.failures.map(\.index) == [1])
             try Self.expectTruth(cluster, shape, near: [fresh[1].vector, corpus[0]])
 
-            guard case .documents(let documents, let missing, _, let vectors) = try client.call(
-                .get(GetRequest(collection: "writes", ids: ["fresh-0", "fresh-1"], withVector: true))
-            ) else { throw TestFailure("no documents") }
+            guard
+                case .documents(let documents, let missing, _, let vectors) = try client.call(
+                    .get(GetRequest(collection: "writes", ids: ["fresh-0", "fresh-1"], withVector: true))
+                )
+            else { throw TestFailure("no documents") }
             #expect(documents.map(\.id) == ["fresh-0"])
             #expect(missing == ["fresh-1"])
             #expect(vectors.map(\.bitPattern) == changed[0].vector.map(\.bitPattern))
@@ -96,7 +103,10 @@ extension ClusterTests {
             var slowest = 0.0
             for number in 0..<10 {
                 let start = now()
-                #expect(try client.write(Self.upsert([(id: "quick-\(number)", vector: Self.vector(5))])).state == "searchable")
+                #expect(
+                    try client.write(Self.upsert([(id: "quick-\(number)", vector: Self.vector(5))])).state
+                        == "searchable"
+                )
                 slowest = max(slowest, now() - start)
             }
             #expect(slowest < 1)
@@ -113,7 +123,9 @@ extension ClusterTests {
             try cluster.waitUntilServing(shape, rows: corpus.count + 1, seconds: 3)
             try Self.expectTruth(cluster, shape, near: [vector])
 
-            try sql.run(script: "BEGIN; SELECT matryoshka.upsert('writes', 'rolled-back', NULL, NULL, \(array)); ROLLBACK")
+            try sql.run(
+                script: "BEGIN; SELECT matryoshka.upsert('writes', 'rolled-back', NULL, NULL, \(array)); ROLLBACK"
+            )
             pause(0.6)
             try Self.expectTruth(cluster, shape, near: [vector])
 
@@ -122,7 +134,8 @@ extension ClusterTests {
 
             let number = shape.collection
             try sql.run(
-                script: "TRUNCATE matryoshka.heads_\(number), matryoshka.tails_\(number), matryoshka.documents_\(number)"
+                script:
+                    "TRUNCATE matryoshka.heads_\(number), matryoshka.tails_\(number), matryoshka.documents_\(number)"
             )
             try cluster.waitUntilServing(shape, rows: 0, seconds: 5)
             #expect(try cluster.client().search(SearchRequest("writes", [vector])).hits == [[]])
@@ -169,7 +182,9 @@ extension ClusterTests {
                 case 2:
                     try sql.run(script: "BEGIN; SELECT matryoshka.delete('writes', '\(id)'); COMMIT")
                 default:
-                    let rows = (0..<3).map { (id: "doc-\(random.next() % 400)", vector: Self.vector(UInt64(round * 3 + $0))) }
+                    let rows = (0..<3).map {
+                        (id: "doc-\(random.next() % 400)", vector: Self.vector(UInt64(round * 3 + $0)))
+                    }
                     _ = try? client.write(Self.upsert(rows, wait: .durable), deadline: 5_000)
                 }
                 if round == 10 { cluster.shortlists[0].kill() }
@@ -214,9 +229,11 @@ extension ClusterTests {
             #expect(first.token == second.token && first.applied == second.applied)
             let other = try client.refusal(Self.upsert([(id: "once", vector: Self.vector(11))], key: "key-1"))
             #expect(other?.code == .conflict)
-            guard case .documents(let documents, _, _, _) = try client.call(
-                .get(GetRequest(collection: "writes", ids: ["once"]))
-            ) else { throw TestFailure("no documents") }
+            guard
+                case .documents(let documents, _, _, _) = try client.call(
+                    .get(GetRequest(collection: "writes", ids: ["once"]))
+                )
+            else { throw TestFailure("no documents") }
             #expect(documents.first?.version == 1)
         }
 

@@ -1,7 +1,7 @@
 import FoundationEssentials
 import Glibc
 
-/// One process of a cluster under test. It dies with the test process, however that ends.
+/// One process of a cluster under test; it dies with the test process, however that ends.
 final class ChildProcess: @unchecked Sendable {
     // Used by one test at a time; the load generator never touches it.
     let name: String

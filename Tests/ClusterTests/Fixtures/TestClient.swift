@@ -2,7 +2,7 @@ import Matryoshka
 import WireProtocol
 import ZeroMQ
 
-/// A client of the front socket that blocks. One thread.
+/// A client of the front socket that blocks and belongs to one thread.
 final class TestClient {
     private static let context = try! Context()
     private let socket: Socket
@@ -77,7 +77,9 @@ final class TestClient {
 
     /// Writes.
     func write(_ body: FrontRequestBody, deadline: Int = 10_000) throws -> WriteReply {
-        guard case .write(let reply) = try call(body, deadline: deadline) else { throw TestFailure("not a write reply") }
+        guard case .write(let reply) = try call(body, deadline: deadline) else {
+            throw TestFailure("not a write reply")
+        }
         return reply
     }
 

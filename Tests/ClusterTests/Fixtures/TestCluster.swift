@@ -169,7 +169,11 @@ final class TestCluster {
         let client = try client(coordinator)
         let probe = [Float](repeating: 1, count: shape.dimensions)
         let first = max(shape.smallestDimensions, min(shape.residentWidth, shape.dimensions - 1))
-        let adaptive = SearchRequest(shape.name, [probe], plan: [Stage(dimensions: first, keep: 1), Stage(dimensions: shape.dimensions, keep: 1)])
+        let adaptive = SearchRequest(
+            shape.name,
+            [probe],
+            plan: [Stage(dimensions: first, keep: 1), Stage(dimensions: shape.dimensions, keep: 1)]
+        )
         let exhaustive = SearchRequest(shape.name, [probe], plan: [Stage(dimensions: shape.dimensions, keep: 1)])
         var last = "nothing"
         let isServing = try poll(seconds: seconds, every: 0.03) {

@@ -16,7 +16,10 @@ enum TinyModel {
         _ = try ModelDirectory.write(
             to: directory,
             configuration: ModelConfiguration(
-                name: "tiny", dimensions: dimensions, nesting: [8, 16, 32, 64], maximumTokens: 64
+                name: "tiny",
+                dimensions: dimensions,
+                nesting: [8, 16, 32, 64],
+                maximumTokens: 64
             ),
             pieces: pieces,
             table: table

@@ -56,7 +56,12 @@ struct Truth: Sendable {
         self.shape = shape
         var rows: [Oracle.Row] = []
         var externalIDs: [Int64: String] = [:]
-        _ = try store.loadVectors(shape, shards: [UInt16](0..<UInt16(Slots.shardCount))) { _, id, _, vector, externalID in
+        _ = try store.loadVectors(shape, shards: [UInt16](0..<UInt16(Slots.shardCount))) {
+            _,
+            id,
+            _,
+            vector,
+            externalID in
             var copy: [Float] = []
             copy.reserveCapacity(vector.count)
             for place in vector.indices { copy.append(vector[place]) }
@@ -77,7 +82,9 @@ struct Truth: Sendable {
 
     /// The right answer to a search.
     func answer(to request: SearchRequest) throws -> KnownSearch {
-        guard case .vectors(let values, let count, let width) = request.query else { throw TestFailure("needs vectors") }
+        guard case .vectors(let values, let count, let width) = request.query else {
+            throw TestFailure("needs vectors")
+        }
         let plan = try (request.plan ?? Plan.standard(k: request.k, in: shape.planSpace)).resolved(in: shape.planSpace)
         let hits = (0..<count).map { query in
             oracle.hits(query: [Float](values[query * width..<(query + 1) * width]), plan: plan).map { hit in
