@@ -1,4 +1,5 @@
 import Matryoshka
+import PostgreSQL
 import RetrievalTesting
 import Testing
 import WireProtocol
@@ -58,7 +59,8 @@ extension ClusterTests {
             let isSettled = try poll(seconds: 8) {
                 try ClusterStatus(client).shortlists.map(\.rows).reduce(0, +) == corpus.count
             }
-            #expect(isSettled, "\(try ClusterStatus(client).workers)")
+            let workers = try ClusterStatus(client).workers
+            #expect(isSettled, "\(workers)")
         }
 
         @Test("an alias switches at once, and a dropped collection is gone from workers and tables")
@@ -95,7 +97,8 @@ extension ClusterTests {
             let isGone = try poll(seconds: 8) {
                 try ClusterStatus(client).shortlists.map(\.rows).reduce(0, +) == 300
             }
-            #expect(isGone, "\(try ClusterStatus(client).workers)")
+            let workers = try ClusterStatus(client).workers
+            #expect(isGone, "\(workers)")
             let tables = try cluster.database.connection().execute(
                 "SELECT to_regclass('matryoshka.heads_\(shapes[0].collection)') IS NULL"
             )

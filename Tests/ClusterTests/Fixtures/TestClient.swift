@@ -4,7 +4,7 @@ import ZeroMQ
 
 /// A client of the front socket that blocks and belongs to one thread.
 final class TestClient {
-    private static let context = try! Context()
+    private static let context = Context()
     private let socket: Socket
     private var replies: [String: FrontReply] = [:]
     private var lastID = 0
