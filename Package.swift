@@ -76,7 +76,7 @@ let package = Package(
         shared("ServiceRuntime", ["CPlatform", logging]),
         shared(
             "WorkerRuntime",
-            ["Matryoshka", "ZeroMQ", "WireProtocol", "DocumentStore", "PostgreSQL", "ServiceRuntime", logging]
+            ["Matryoshka", "ZeroMQ", "WireProtocol", "DocumentStore", "PostgreSQL", "ServiceRuntime", arguments, logging]
         ),
         shared("RetrievalTesting", ["Matryoshka"]),
 
@@ -88,7 +88,7 @@ let package = Package(
             ]
         ),
         service("EncoderWorker", workerParts + ["Encoding"]),
-        service("ShortlistWorker", workerParts + ["Shortlist", "DocumentStore"]),
+        service("ShortlistWorker", workerParts + ["Shortlist", "DocumentStore", "PostgreSQL"]),
         service("RerankWorker", workerParts + ["Reranking", "DocumentStore", "PostgreSQL"]),
         service(
             "CommandLine",
@@ -111,6 +111,7 @@ let package = Package(
         tests("ZeroMQTests", ["ZeroMQ"]),
         tests("DocumentStoreTests", ["DocumentStore", "PostgreSQL", "Matryoshka", "RetrievalTesting"]),
         tests("ServiceRuntimeTests", ["ServiceRuntime"]),
+        tests("WorkerRuntimeTests", ["WorkerRuntime", "WireProtocol", "ZeroMQ", "Matryoshka", "DocumentStore", logging]),
         tests(
             "ClusterTests",
             [

@@ -9,6 +9,12 @@ public struct ChangeBatch: Sendable, Hashable {
         public var shard: UInt16
         /// Internal id.
         public var id: Int64
+
+        /// Makes a removal.
+        public init(shard: UInt16, id: Int64) {
+            self.shard = shard
+            self.id = id
+        }
     }
 
     /// Where to go on once the batch is applied.
@@ -20,9 +26,12 @@ public struct ChangeBatch: Sendable, Hashable {
     /// Shards to load anew; nothing else is told of them.
     public var reload: Set<UInt16> = []
     /// This is another server, or it has another history: `reload` names all shards.
-    public var isOtherPrimary = false
+    public var isOtherPrimary: Bool = false
     /// Bad rows among them.
-    public var quarantined = 0
+    public var quarantined: Int = 0
+
+    /// Makes an empty batch.
+    public init(next: FollowPosition) { self.next = next }
 
     /// Nothing has changed.
     public var isEmpty: Bool { upserts.isEmpty && removed.isEmpty && reload.isEmpty }

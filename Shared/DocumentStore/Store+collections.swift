@@ -56,6 +56,19 @@ public struct CollectionRecord: Sendable, Hashable {
     public var targetShape: CollectionShape?
     /// Other names.
     public var aliases: [String]
+
+    /// Makes a record.
+    public init(
+        shape: CollectionShape,
+        rowsEstimate: Int,
+        targetShape: CollectionShape? = nil,
+        aliases: [String]
+    ) {
+        self.shape = shape
+        self.rowsEstimate = rowsEstimate
+        self.targetShape = targetShape
+        self.aliases = aliases
+    }
 }
 
 /// A model that vectors come from.

@@ -9,6 +9,17 @@ public struct LoadOutcome: Sendable, Hashable {
     public var rows: Int
     /// Bad rows, which were not handed out and are listed in ops.quarantine.
     public var quarantined: Int
+
+    /// Makes an outcome.
+    public init(
+        position: FollowPosition,
+        rows: Int,
+        quarantined: Int
+    ) {
+        self.position = position
+        self.rows = rows
+        self.quarantined = quarantined
+    }
 }
 
 /// A whole vector that was read.
@@ -23,6 +34,21 @@ public struct VectorRow: Sendable, Hashable {
     public var vector: [Float]
     /// External id; nil where heads alone were asked for.
     public var externalID: String?
+
+    /// Makes a row.
+    public init(
+        shard: UInt16,
+        id: Int64,
+        version: UInt32,
+        vector: [Float],
+        externalID: String? = nil
+    ) {
+        self.shard = shard
+        self.id = id
+        self.version = version
+        self.vector = vector
+        self.externalID = externalID
+    }
 }
 
 struct BadRow {

@@ -50,6 +50,21 @@ public struct WriteOutcome: Sendable, Hashable {
     public var unknown: [String] = []
     /// The reply that was stored with the first write under that idempotency key; nothing was written now.
     public var replayedReply: String?
+
+    /// Makes an outcome.
+    public init(
+        token: UInt64,
+        touchedShards: Set<UInt16>,
+        applied: Int,
+        unknown: [String] = [],
+        replayedReply: String? = nil
+    ) {
+        self.token = token
+        self.touchedShards = touchedShards
+        self.applied = applied
+        self.unknown = unknown
+        self.replayedReply = replayedReply
+    }
 }
 
 /// A document that was read.
@@ -66,6 +81,23 @@ public struct StoredDocument: Sendable, Hashable {
     public var isPending: Bool
     /// D floats, if asked for and there.
     public var vector: [Float]?
+
+    /// Makes a document.
+    public init(
+        externalID: String,
+        text: String? = nil,
+        payload: String? = nil,
+        version: UInt32,
+        isPending: Bool,
+        vector: [Float]? = nil
+    ) {
+        self.externalID = externalID
+        self.text = text
+        self.payload = payload
+        self.version = version
+        self.isPending = isPending
+        self.vector = vector
+    }
 }
 
 extension Store {
@@ -289,17 +321,6 @@ extension Store {
             for (place, id) in ids.enumerated() { found[place].vector = vectors[id] }
             return found
         }
-    }
-
-    /// External ids by internal id; rows that are gone are left out.
-    public func externalIDs(_ shape: CollectionShape, ids: [Int64]) throws -> [Int64: String] {
-        let result = try execute(
-            "SELECT id, external_id FROM matryoshka.documents_\(shape.collection) WHERE id = ANY($1::bigint[])",
-            [.int64s(ids)]
-        )
-        var found: [Int64: String] = [:]
-        for row in 0..<result.rowCount { found[result.int64(row, 0)] = result.text(row, 1) }
-        return found
     }
 
     /// Payloads by internal id; those that are not there are left out.

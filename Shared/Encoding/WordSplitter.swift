@@ -1,7 +1,7 @@
 /// Splits text into the normalised words that word pieces are cut from.
 ///
 /// Works on bytes, character by character, so that plain ASCII costs a table look-up and no string is made.
-public struct WordSplitter {
+public struct WordSplitter: Sendable {
     /// Written like this in a text, these stand for themselves and are not normalised.
     public static let specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     private static let specialBytes = specials.map { Array($0.utf8) }

@@ -124,7 +124,7 @@ struct HeaderReader {
         guard let value = self[key], value != .null else { return nil }
         let allowed = "an integer from \(range.lowerBound) to \(range.upperBound)"
         // Integers beyond 64 bits parse as numbers; they are out of range, not of another type.
-        if case .number(let number) = value, number.rounded() == number, abs(number) > 1e18 {
+        if case .number(let number) = value, abs(number) > 1e18 {
             throw FrontError(code, field: key, "\(key) is out of range", allowed: allowed)
         }
         guard case .integer(let number) = value else {

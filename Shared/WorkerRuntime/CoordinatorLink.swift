@@ -204,7 +204,6 @@ public final class CoordinatorLink: @unchecked Sendable {
         var body = registration
         body.shards = host?.holdings.shards ?? []
         let isSent = transmit(index, BackMessage(.register(body), header).encode())
-        // With no incarnation yet, ask one coordinator after the other, so that one of them names it.
         peers[index].state.sentRegister(now: EventLoop.nowMicroseconds(), wasAccepted: isSent)
     }
 

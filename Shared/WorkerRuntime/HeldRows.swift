@@ -2,7 +2,7 @@ public import Matryoshka
 import ServiceRuntime
 
 /// The rows of one logical shard in the form that an engine scores. Not thread-safe: ``HeldShard`` locks it.
-public protocol HeldRows: AnyObject {
+public protocol HeldRows: AnyObject, SendableMetatype {
     /// An empty container for rows of `shape`.
     init(shape: CollectionShape)
 

@@ -1,4 +1,4 @@
-public import ServiceRuntime
+import ServiceRuntime
 public import WireProtocol
 
 /// An answer, ready for the wire.

@@ -166,4 +166,9 @@ public struct SearchGroup: Sendable {
         }
         return groups
     }
+
+    /// The answers for shards of which nothing is held.
+    public static func nothingHere(_ shards: [UInt16]) -> [ShardAnswer] {
+        shards.map { ShardAnswer(shard: $0, status: .notHere, rows: 0, appliedXmax: 0) }
+    }
 }

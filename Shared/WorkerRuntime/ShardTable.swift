@@ -28,8 +28,8 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
     /// computing thread that takes the same locks again and again would starve the followers.
     private let turnstile = Lock()
     private var holdings: [HoldingKey: Holding] = [:]
-    /// Not listed by the last map: to be let go.
-    private var released: Set<ShardKey> = []
+    /// To be let go, with the epoch of the first map that did not list them.
+    private var released: [ShardKey: UInt64] = [:]
     private var epoch: UInt64 = 0
     private var isListedEmpty = true
 
@@ -115,7 +115,9 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
             let listed = map.listed
             isListedEmpty = listed.isEmpty
             let difference = MapDifference(listed: listed, held: keys)
-            released = difference.release
+            let before = released
+            released = [:]
+            for key in difference.release { released[key] = before[key] ?? map.epoch }
             var effect = MapEffect(releasesAny: !released.isEmpty)
             for entry in map.collections {
                 let key = HoldingKey(collection: entry.shape.collection, generation: entry.shape.generation)
@@ -135,16 +137,17 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
         return all
     }
 
-    /// Lets go of all that the last map did not list, if that is still the map of `epoch`.
+    /// Lets go of what no map since that of `epoch` has listed.
     func letGo(epoch: UInt64) -> Bool {
         // The memory is given back after the lock.
         var gone: [Entry] = []
         return lock.withLock {
-            guard epoch == self.epoch, !released.isEmpty else { return false }
-            for key in released {
+            let due = released.filter { $0.value <= epoch }.keys
+            guard !due.isEmpty else { return false }
+            for key in due {
+                released[key] = nil
                 if let entry = holdings[key.holding]?.entries.removeValue(forKey: key.shard) { gone.append(entry) }
             }
-            released = []
             for (key, holding) in holdings where holding.entries.isEmpty { holdings[key] = nil }
             return true
         }
@@ -307,7 +310,7 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
         lock.withLock {
             var reports: [ShardReport] = []
             for (key, holding) in holdings {
-                for (shard, entry) in holding.entries where !released.contains(ShardKey(key, shard)) {
+                for (shard, entry) in holding.entries where released[ShardKey(key, shard)] == nil {
                     reports.append(
                         ShardReport(
                             collection: key.collection,

@@ -19,12 +19,10 @@ final class FrontClient {
 
     private let context = Context()
     private let socket: Socket
-    private let loop: EventLoop
     private let endpoints: [String]
     private var nextTicket: UInt64 = 1
     private var pending: [UInt64: (sentAt: UInt64, giveUpAt: UInt64)] = [:]
     private var arrived: [Completion] = []
-    private var failure: (any Error)?
 
     /// Connects to every endpoint.
     ///
@@ -37,12 +35,10 @@ final class FrontClient {
         options.curve = curve.map(CurveOptions.client)
         do {
             socket = try Socket(context, .dealer, options: options)
-            loop = try EventLoop(name: "front-client")
             for endpoint in endpoints { try socket.connect(endpoint) }
         } catch {
             throw StartupFailure("\(error)")
         }
-        loop.watch(socket) { [unowned self] in takeArrived() }
     }
 
     deinit { socket.close() }
@@ -70,7 +66,7 @@ final class FrontClient {
                         + "another with --front"
                 )
             }
-            wait(microseconds: 2_000)
+            try wait(milliseconds: 2)
         }
         let time = EventLoop.nowMicroseconds()
         let patience = UInt64(deadlineMilliseconds) * 1_000 + Self.patienceMicroseconds
@@ -84,20 +80,8 @@ final class FrontClient {
     func next() throws -> Completion {
         precondition(inFlight > 0, "nothing is in flight")
         while arrived.isEmpty {
-            let giveUpAt = pending.values.lazy.map(\.giveUpAt).min() ?? 0
-            let time = EventLoop.nowMicroseconds()
-            if time >= giveUpAt {
-                for (ticket, times) in pending where times.giveUpAt <= time {
-                    pending[ticket] = nil
-                    let error = FrontError(.deadlineExceeded, "no answer came within the deadline")
-                    arrived.append(
-                        Completion(ticket: ticket, microseconds: time - times.sentAt, body: .error(error))
-                    )
-                }
-                break
-            }
-            wait(microseconds: Int(giveUpAt - time))
-            if let failure { throw StartupFailure("\(failure)") }
+            try wait(milliseconds: 50)
+            if arrived.isEmpty { giveUpOverdue() }
         }
         return arrived.removeFirst()
     }
@@ -123,24 +107,29 @@ final class FrontClient {
         return json
     }
 
-    private func wait(microseconds: Int) {
-        let timer = loop.schedule(afterMicroseconds: microseconds) { [unowned self] in loop.stop() }
-        loop.run()
-        loop.cancel(timer)
+    private func giveUpOverdue() {
+        let time = EventLoop.nowMicroseconds()
+        for (ticket, times) in pending where times.giveUpAt <= time {
+            pending[ticket] = nil
+            let error = FrontError(.deadlineExceeded, "no answer came within the deadline")
+            arrived.append(Completion(ticket: ticket, microseconds: time - times.sentAt, body: .error(error)))
+        }
     }
 
-    private func takeArrived() {
+    private func wait(milliseconds: Int) throws {
         do {
+            guard try socket.waitForMessage(milliseconds: milliseconds) else { return }
             try socket.drain { message in
                 let reply = try FrontReply.decode(message.frames)
                 guard let ticket = UInt64(reply.id), let times = pending.removeValue(forKey: ticket) else { return }
                 let microseconds = EventLoop.nowMicroseconds() - times.sentAt
                 arrived.append(Completion(ticket: ticket, microseconds: microseconds, body: reply.body))
             }
+        } catch let error as FrontError {
+            throw StartupFailure("the coordinator's answer cannot be read: \(error.message)")
         } catch {
-            failure = error
+            throw StartupFailure("\(error)")
         }
-        loop.stop()
     }
 }
 

@@ -1,0 +1,311 @@
+import ArgumentParser
+import DocumentStore
+import Glibc
+import Matryoshka
+import PostgreSQL
+import ServiceRuntime
+import WireProtocol
+
+/// `mrl import`.
+struct ImportCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "import",
+        abstract: "Make corpora, and fill collections from them.",
+        subcommands: [ImportDebianCommand.self, ImportDocumentsCommand.self, ImportPendingCommand.self]
+    )
+}
+
+/// `mrl import documents`.
+struct ImportDocumentsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "documents",
+        abstract: "Encode the documents of a JSON-lines file and store them, searchable.",
+        discussion: """
+            A line is {"id", "text", "payload"} or a package {"name", "source", "section", "short", "long"}. An import
+            that was cut short goes on where it stopped; Ctrl-C stops it after the current batch.
+
+            EXAMPLES
+              mrl import documents corpus.jsonl --collection debian --create
+              mrl import documents corpus.jsonl --collection debian-eval --create --fields long
+            """
+    )
+
+    @OptionGroup var front: FrontOptions
+    @Argument(help: "File of JSON lines.") var file: String
+    @Option(help: "Collection to fill.") var collection: String
+    @Option(help: ArgumentHelp("Fields that make up the text, for example long or short,long.", valueName: "names"))
+    var fields: String?
+    @Flag(help: "Create the collection where it is missing, for the encoder's model.") var create = false
+    @Flag(help: "Begin at the first line even if an earlier import came further.") var restart = false
+    @Flag(help: "Print figures as JSON at the end.") var json = false
+
+    func run() throws {
+        // Before any thread starts, so that all of them leave the signals to us.
+        let stop = StopRequest()
+        let home = try front.home.resolved()
+        let client = try front.client()
+        let store = Store(try DatabaseAddress.connect(home))
+        try reportingStoreErrors { try store.checkSchema() }
+        let shape = try target(client, store)
+
+        var source = try DocumentFile(path: file, fields: fields?.split(separator: ",").map(String.init))
+        let name = source.fingerprint
+        if !restart, let offset = try reportingStoreErrors({
+            try store.importOffset(collection: shape.collection, source: name)
+        }) {
+            source.seek(to: Int(offset))
+            if source.offset > 0, source.offset < source.size { Output.note("Going on where an earlier import stopped.") }
+        }
+        let total = source.remainingLines
+        let started = now()
+        if total > 0 {
+            try importAll(&source, total: total, name: name, into: shape, client, store, stop)
+        } else {
+            Output.note("All of \(file) is stored in \(collection) already.")
+        }
+        if stop.isRequested {
+            Output.line("Stopped. The same command goes on from here.")
+            throw ExitCode(130)
+        }
+        try waitUntilSearchable(client, store, shape, isCancelled: { stop.isRequested })
+        let seconds = now() - started
+        let rate = total > 0 ? Double(total) / seconds : 0
+        if json {
+            Output.json(
+                .object([
+                    .init("collection", .string(shape.name)), .init("documents", .integer(Int64(total))),
+                    .init("seconds", .number(seconds)), .init("documents_per_second", .number(rate)),
+                ])
+            )
+        } else if total > 0 {
+            Output.line(
+                "\(grouped(total)) documents read into \(shape.name), stored and searchable in "
+                    + "\(durationText(seconds)) (\(grouped(Int(rate))) a second)."
+            )
+        }
+    }
+
+    private func target(_ client: FrontClient, _ store: Store) throws -> CollectionShape {
+        func find() throws -> CollectionShape? {
+            try reportingStoreErrors {
+                try store.collections().first { $0.shape.name == collection || $0.aliases.contains(collection) }?.shape
+            }
+        }
+        if let shape = try find() { return shape }
+        guard create else {
+            throw StartupFailure("there is no collection \(collection): create it with --create, or with mrl collections create")
+        }
+        _ = try client.object(.collections(.create(CreateCollection(name: collection))))
+        guard let shape = try find() else {
+            throw StartupFailure(
+                "\(collection) was created, but not in this database: does DATABASE_URL name the coordinator's?"
+            )
+        }
+        return shape
+    }
+
+    private func importAll(
+        _ source: inout DocumentFile,
+        total: Int,
+        name: String,
+        into shape: CollectionShape,
+        _ client: FrontClient,
+        _ store: Store,
+        _ stop: StopRequest
+    ) throws {
+        let number = shape.collection
+        let writer = BatchWriter { rows, offset in
+            _ = try store.stageAndUpsert(collection: number, rows: rows, source: (name, Int64(offset)))
+            try store.notifyWritten(collection: number)
+        }
+        var progress = ProgressLine("import", total: total, at: now())
+        var skipped = 0
+        let pipeline = ImportPipeline(
+            client: client,
+            collection: shape.name,
+            isCancelled: { stop.isRequested },
+            writer: writer.submit
+        )
+        var file = source
+        try pipeline.run(
+            next: {
+                progress.update(writer.written + skipped, at: now())
+                return try file.next()
+            },
+            offset: { file.offset }
+        )
+        try writer.finish()
+        skipped = pipeline.emptyText + pipeline.unknownText.count
+        if !stop.isRequested, skipped > 0, file.offset == file.size {
+            // The end of the file, past documents that left no rows.
+            try reportingStoreErrors {
+                _ = try store.stageAndUpsert(collection: number, rows: [], source: (name, Int64(file.offset)))
+            }
+        }
+        progress.finish(writer.written, at: now())
+        source = file
+        if pipeline.emptyText > 0 { Output.note("\(grouped(pipeline.emptyText)) documents without text were left out.") }
+        if !pipeline.unknownText.isEmpty {
+            let names = pipeline.unknownText.prefix(5).joined(separator: ", ")
+            Output.note("\(pipeline.unknownText.count) documents have no word that the model knows: \(names)")
+        }
+    }
+}
+
+/// `mrl import pending`.
+struct ImportPendingCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "pending",
+        abstract: "Encode documents that were stored as text without a vector.",
+        discussion: """
+            EXAMPLES
+              mrl import pending
+              mrl import pending --collection articles
+            """
+    )
+
+    @OptionGroup var front: FrontOptions
+    @Option(help: "Collection; default: all.") var collection: String?
+
+    private static let batch = 4_096
+
+    func run() throws {
+        let stop = StopRequest()
+        let client = try front.client()
+        let store = Store(try DatabaseAddress.connect(try front.home.resolved()))
+        try reportingStoreErrors { try store.checkSchema() }
+        let shapes = try reportingStoreErrors { try store.collections().map(\.shape) }
+        if let collection, !shapes.contains(where: { $0.name == collection }) {
+            throw StartupFailure("there is no collection \(collection)")
+        }
+        for shape in shapes where collection == nil || shape.name == collection {
+            let encoded = try encodePending(shape, client, store, stop)
+            Output.line("\(shape.name): \(grouped(encoded)) documents encoded.")
+            if stop.isRequested { throw ExitCode(130) }
+            if encoded > 0 { try waitUntilSearchable(client, store, shape, isCancelled: { stop.isRequested }) }
+        }
+    }
+
+    private func encodePending(
+        _ shape: CollectionShape,
+        _ client: FrontClient,
+        _ store: Store,
+        _ stop: StopRequest
+    ) throws -> Int {
+        var done = 0
+        while !stop.isRequested {
+            var waiting = try reportingStoreErrors {
+                try store.pending(collection: shape.collection, limit: Self.batch)
+            }
+            guard !waiting.isEmpty else { break }
+            waiting.reverse()
+            var encoded: [UpsertRow] = []
+            let pipeline = ImportPipeline(
+                client: client,
+                collection: shape.name,
+                isCancelled: { stop.isRequested },
+                writer: { rows, _ in encoded += rows }
+            )
+            try pipeline.run(
+                next: { waiting.popLast().map { ImportedDocument(id: $0.externalID, text: $0.text) } },
+                offset: { 0 }
+            )
+            let written = try write(encoded, shape, store)
+            done += written
+            if written == 0 {
+                if !stop.isRequested {
+                    Output.note("\(shape.name): the rest has no word that the model knows.")
+                }
+                break
+            }
+        }
+        return done
+    }
+
+    /// Writes vectors for documents that still wait with the same text, and keeps their payloads.
+    private func write(_ rows: [UpsertRow], _ shape: CollectionShape, _ store: Store) throws -> Int {
+        guard !rows.isEmpty else { return 0 }
+        let byID = Dictionary(rows.map { ($0.externalID, $0) }) { $1 }
+        return try reportingStoreErrors {
+            let written = try store.connection.transaction {
+                let held = try store.connection.execute(
+                    """
+                    SELECT external_id, text, payload::text FROM matryoshka.documents_\(shape.collection)
+                        WHERE external_id = ANY ($1) AND pending ORDER BY external_id FOR UPDATE
+                    """,
+                    [.texts(rows.map(\.externalID))]
+                )
+                let current = (0..<held.rowCount).compactMap { row -> UpsertRow? in
+                    guard var document = byID[held.text(row, 0)], held.optionalText(row, 1) == document.text else {
+                        return nil
+                    }
+                    document.payload = held.optionalText(row, 2)
+                    return document
+                }
+                return try store.upsert(collection: shape.collection, rows: current).applied
+            }
+            try store.notifyWritten(collection: shape.collection)
+            return written
+        }
+    }
+}
+
+/// Waits until every document of a collection that has a vector can be found.
+func waitUntilSearchable(
+    _ client: FrontClient,
+    _ store: Store,
+    _ shape: CollectionShape,
+    seconds: Double = 120,
+    isCancelled: () -> Bool = { false }
+) throws {
+    let expected = try reportingStoreErrors {
+        Int(
+            try store.connection.execute(
+                "SELECT count(*) FROM matryoshka.documents_\(shape.collection) WHERE NOT pending"
+            ).int64(0, 0)
+        )
+    }
+    let deadline = now() + seconds
+    var last = ""
+    while now() < deadline, !isCancelled() {
+        let report = StatusReport(try client.object(.status))
+        if let collection = report.collections.first(where: { $0.name == shape.name }) {
+            // A kind of worker that does not run at all is nothing to wait for.
+            let roles = collection.shards.filter { role in report.workers.contains { $0.role == role.key } }.values
+            let rows = roles.map(\.rows).min() ?? 0
+            let missing = roles.map(\.missing).reduce(0, +)
+            if rows >= expected, missing == 0, collection.lagMilliseconds < 1_000 { return }
+            last = "\(grouped(rows)) of \(grouped(expected)) rows, \(missing) shards not ready"
+        }
+        pause(milliseconds: 20)
+    }
+    Output.note("Stored, but not all of it can be found yet: \(last); see mrl status.")
+}
+
+/// Gives the store's errors as one sentence.
+func reportingStoreErrors<R>(_ body: () throws -> R) throws -> R {
+    do {
+        return try body()
+    } catch let error as StoreError {
+        throw StartupFailure("\(error)")
+    } catch let error as PostgreSQLError {
+        throw StartupFailure("\(error)")
+    }
+}
+
+func pause(milliseconds: Int) { usleep(UInt32(milliseconds) * 1_000) }
+
+/// Ctrl-C or SIGTERM: the first asks for an end, the second ends at once.
+final class StopRequest {
+    private let signals = TerminationSignals()
+    private var wasAsked = false
+
+    var isRequested: Bool {
+        while let signal = signals.next() {
+            if wasAsked { TerminationSignals.exitAtOnce(signal) }
+            wasAsked = true
+            Output.note("\nStopping after the current batch; once more stops at once.")
+        }
+        return wasAsked
+    }
+}

@@ -1,0 +1,373 @@
+import DocumentStore
+import Matryoshka
+import Reranking
+import ServiceRuntime
+import WireProtocol
+import WorkerRuntime
+
+/// Answers RERANK, FETCH and exhaustive SEARCH from the rows held, and from the store for the rest.
+struct Reranker: Sendable {
+    /// Queries in one exhaustive scan.
+    static let queriesMax = 64
+
+    let table: ShardTable<VectorShard>
+    let reader: RowReader
+
+    /// All SEARCHes together where one is first, or else some of the rest.
+    static func take(from queue: inout RequestQueue, now: UInt64, threads: Int) -> [WorkerRequest] {
+        func isSearch(_ request: WorkerRequest) -> Bool {
+            if case .search = request.message.body { true } else { false }
+        }
+        guard let first = queue.first(now: now) else { return queue.take(now: now).taken }
+        if isSearch(first) { return queue.take(now: now, where: isSearch).taken }
+        return queue.take(limit: threads > 1 ? 1 : 16, now: now) { !isSearch($0) }.taken
+    }
+
+    @Sendable func serve(_ batch: [WorkerRequest], _ desk: RequestDesk) {
+        var answers: [WorkerAnswer] = []
+        for request in batch {
+            switch request.message.body {
+            case .rerank(let command):
+                if let answer = rerank(request, command, desk) { answers.append(answer) }
+            case .fetch(let command):
+                if let answer = fetch(request, command, desk) { answers.append(answer) }
+            case .search: continue
+            default:
+                answers.append(
+                    request.failed("UNSUPPORTED", "a rerank worker serves no \(request.message.header.type)")
+                )
+            }
+        }
+        desk.answer(answers)
+        for group in SearchGroup.grouping(batch, queryLimit: Self.queriesMax) {
+            desk.answer(search(group))
+            desk.progressed()
+        }
+    }
+
+    /// Lends the held shards by number.
+    private func withHeld<R>(
+        _ key: HoldingKey,
+        _ shards: some Sequence<UInt16>,
+        _ body: ([VectorShard?]) -> R
+    ) -> R {
+        let ready = table.readyShards(of: key)
+        let wanted = Set(shards).sorted().compactMap { ready[$0] }
+        table.yieldToFollowers()
+        return HeldShard.withRows(of: wanted) { lent in
+            var held = [VectorShard?](repeating: nil, count: Slots.shardCount)
+            for shard in lent { held[Int(shard.shard)] = shard.rows }
+            return body(held)
+        }
+    }
+
+    // MARK: - RERANK
+
+    private func rerank(_ request: WorkerRequest, _ command: RerankCommand, _ desk: RequestDesk) -> WorkerAnswer? {
+        let start = ServiceProcess.monotonicMicroseconds()
+        let key = request.holding
+        guard let shape = table.shape(of: key) else { return request.holdsNothing }
+        if let fault = RerankJob.fault(command, shape) { return request.failed("BAD_FRAME", fault) }
+        var job = RerankJob(command, shape)
+        let shards = command.candidates.lazy.flatMap(\.shards)
+        let (results, names) = withHeld(key, shards) { held -> ([CandidateColumns], [[String?]]) in
+            job.score(held)
+            if job.hasPending { return ([], []) }
+            let results = job.results()
+            return (results, command.isWhole ? externalIDs(of: results, held, [:]) : [])
+        }
+        if !job.hasPending {
+            if let answer = scores(job, results, names, read: nil, request, start) { return answer }
+        }
+        // The rest needs the store.
+        reader.async { [self, job] reader in
+            var job = job
+            if request.deadlineAt <= ServiceProcess.monotonicMicroseconds() {
+                return desk.answer([request.failed("DEADLINE_EXCEEDED", "the deadline passed before rows were read")])
+            }
+            if job.hasPending {
+                let pending = job.pending
+                job.take(reader.rows(shape, ids: pending.ids, shards: pending.shards))
+            }
+            desk.answer([finish(job, request, start, reader)])
+        }
+        return nil
+    }
+
+    /// Puts an answer together on the reading thread.
+    private func finish(
+        _ job: RerankJob,
+        _ request: WorkerRequest,
+        _ start: UInt64,
+        _ reader: RowReader
+    ) -> WorkerAnswer {
+        var job = job
+        var results = job.results()
+        var names: [[String?]] = []
+        if job.command.isWhole {
+            names = withHeld(request.holding, results.lazy.flatMap(\.shards)) {
+                externalIDs(of: results, $0, job.readIDs)
+            }
+            // Rows that were let go of since they were scored.
+            var ids: Set<Int64> = []
+            var shards: Set<UInt16> = []
+            for (query, columns) in results.enumerated() {
+                for row in columns.ids.indices where names[query][row] == nil {
+                    ids.insert(columns.ids[row])
+                    shards.insert(columns.shards[row])
+                }
+            }
+            if !ids.isEmpty {
+                guard let read = reader.rows(job.shape, ids: ids, shards: shards) else { return request.storeIsDown }
+                for query in results.indices {
+                    let columns = results[query]
+                    for row in columns.ids.indices where names[query][row] == nil {
+                        names[query][row] = read[columns.ids[row]]?.externalID
+                    }
+                    let left = columns.ids.indices.filter { names[query][$0] != nil }
+                    job.lost(columns.count - left.count)
+                    results[query] = columns.picking(left)
+                    names[query] = left.map { names[query][$0] }
+                }
+            }
+        }
+        guard job.command.isWhole, job.command.withPayload else {
+            return scores(job, results, names, read: nil, request, start)!
+        }
+        var missing: [Int64: UInt32] = [:]
+        for columns in results {
+            for (id, version) in zip(columns.ids, columns.versions)
+            where reader.payloads.payload(job.shape.collection, id, version) == nil {
+                missing[id] = version
+            }
+        }
+        guard let read = reader.payloads(job.shape, missing.map { ($0.key, $0.value) }) else {
+            return request.storeIsDown
+        }
+        return scores(job, results, names, read: read, request, start)!
+    }
+
+    private func externalIDs(
+        of results: [CandidateColumns],
+        _ held: [VectorShard?],
+        _ read: [Int64: String]
+    ) -> [[String?]] {
+        results.map { columns in
+            columns.ids.indices.map { row in
+                let id = columns.ids[row]
+                return read[id] ?? held[Int(columns.shards[row]) % held.count]?.externalID(of: id)
+            }
+        }
+    }
+
+    /// The answer; nil where payloads are asked for and must be read first.
+    private func scores(
+        _ job: RerankJob,
+        _ results: [CandidateColumns],
+        _ externalIDs: [[String?]],
+        read: [Int64: String?]?,
+        _ request: WorkerRequest,
+        _ start: UInt64
+    ) -> WorkerAnswer? {
+        var documents: [[FetchedDocument]] = []
+        if job.command.isWhole {
+            documents.reserveCapacity(results.count)
+            for (query, columns) in results.enumerated() {
+                var list: [FetchedDocument] = []
+                list.reserveCapacity(columns.count)
+                for row in columns.ids.indices {
+                    let id = columns.ids[row]
+                    guard let externalID = externalIDs[query][row] else { return nil }
+                    var payload: String?
+                    if job.command.withPayload {
+                        if let known = read?[id] {
+                            payload = known
+                        } else if let known = reader.payloads.payload(
+                            job.shape.collection,
+                            id,
+                            columns.versions[row]
+                        ) {
+                            payload = known
+                        } else if read == nil {
+                            return nil
+                        }
+                    }
+                    list.append(FetchedDocument(id: id, externalID: externalID, payload: payload))
+                }
+                documents.append(list)
+            }
+        } else {
+            documents = Array(repeating: [], count: results.count)
+        }
+        return request.answer(
+            .scores(
+                Scores(
+                    results: results,
+                    documents: documents,
+                    gone: job.gone,
+                    rescoredNewer: job.rescoredNewer,
+                    skipped: job.skipped,
+                    fetchedRows: job.fetchedRows,
+                    queuedMicroseconds: request.queued(until: start),
+                    computeMicroseconds: UInt32(clamping: ServiceProcess.monotonicMicroseconds() - start)
+                )
+            )
+        )
+    }
+
+    // MARK: - FETCH
+
+    private func fetch(_ request: WorkerRequest, _ command: FetchCommand, _ desk: RequestDesk) -> WorkerAnswer? {
+        let key = request.holding
+        guard let shape = table.shape(of: key) else { return request.holdsNothing }
+        guard command.ids.count == command.shards.count else {
+            return request.failed("BAD_FRAME", "ids and shards differ in number")
+        }
+        let known = withHeld(key, command.shards) { held in
+            zip(command.ids, command.shards).map { id, shard -> KnownRow in
+                let rows = Int(shard) < held.count ? held[Int(shard)] : nil
+                return KnownRow(id: id, shard: shard, version: rows?.version(of: id), name: rows?.externalID(of: id))
+            }
+        }
+        var documents: [FetchedDocument] = []
+        documents.reserveCapacity(known.count)
+        for row in known {
+            guard let name = row.name, let version = row.version else { break }
+            guard command.withPayload else {
+                documents.append(FetchedDocument(id: row.id, externalID: name, payload: nil))
+                continue
+            }
+            guard let payload = reader.payloads.payload(shape.collection, row.id, version) else { break }
+            documents.append(FetchedDocument(id: row.id, externalID: name, payload: payload))
+        }
+        if documents.count == known.count { return request.answer(.documents(Documents(documents: documents))) }
+        reader.async { [self] reader in desk.answer([read(known, command, shape, request, reader)]) }
+        return nil
+    }
+
+    private struct KnownRow: Sendable {
+        var id: Int64
+        var shard: UInt16
+        var version: UInt32?
+        var name: String?
+    }
+
+    private func read(
+        _ known: [KnownRow],
+        _ command: FetchCommand,
+        _ shape: CollectionShape,
+        _ request: WorkerRequest,
+        _ reader: RowReader
+    ) -> WorkerAnswer {
+        var known = known
+        let missing = known.filter { $0.name == nil }
+        guard
+            let rows = reader.rows(
+                shape,
+                ids: Set(missing.map(\.id)),
+                shards: Set(missing.map(\.shard))
+            )
+        else { return request.storeIsDown }
+        for index in known.indices where known[index].name == nil {
+            known[index].name = rows[known[index].id]?.externalID
+            known[index].version = rows[known[index].id]?.version
+        }
+        known.removeAll { $0.name == nil }
+        var payloads: [Int64: String?] = [:]
+        if command.withPayload {
+            let unread = known.filter {
+                reader.payloads.payload(shape.collection, $0.id, $0.version ?? 0) == nil
+            }
+            guard let read = reader.payloads(shape, unread.map { ($0.id, $0.version ?? 0) }) else {
+                return request.storeIsDown
+            }
+            payloads = read
+        }
+        let documents = known.map { row in
+            var payload: String?
+            if command.withPayload {
+                payload =
+                    payloads[row.id] ?? reader.payloads.payload(shape.collection, row.id, row.version ?? 0) ?? nil
+            }
+            return FetchedDocument(id: row.id, externalID: row.name ?? "", payload: payload)
+        }
+        return request.answer(.documents(Documents(documents: documents)))
+    }
+
+    // MARK: - SEARCH
+
+    private func search(_ group: SearchGroup) -> [WorkerAnswer] {
+        let start = ServiceProcess.monotonicMicroseconds()
+        let selection = table.select(group.key.holding, shards: group.key.shards)
+        if let fault = group.fault(in: selection?.shape) {
+            return group.members.map { $0.request.failed(fault.code, fault.message) }
+        }
+        var results: [FullScanColumns] = []
+        if let selection, !selection.ready.isEmpty {
+            table.yieldToFollowers()
+            results = HeldShard.withRows(of: selection.ready) {
+                scanFull(
+                    shards: $0,
+                    queries: group.queries.span,
+                    queryCount: group.queryCount,
+                    step: group.key.steps[0]
+                )
+            }
+        }
+        let spent = UInt32(clamping: ServiceProcess.monotonicMicroseconds() - start)
+        var next = 0
+        return group.members.map { request, command in
+            let own = (next..<next + command.queryCount).map { number in
+                guard !results.isEmpty else { return CandidateColumns(scores: [[]]) }
+                let columns = results[number]
+                return CandidateColumns(
+                    ids: columns.ids,
+                    versions: columns.versions,
+                    shards: columns.shards,
+                    scores: [columns.scores]
+                )
+            }
+            next += command.queryCount
+            return request.answer(
+                .hits(
+                    Hits(
+                        shards: selection?.answers ?? SearchGroup.nothingHere(group.key.shards),
+                        results: own,
+                        queuedMicroseconds: request.queued(until: start),
+                        computeMicroseconds: spent
+                    )
+                )
+            )
+        }
+    }
+}
+
+extension SearchGroup {
+    /// Why no member can be served; nil where all is well.
+    fileprivate func fault(in shape: CollectionShape?) -> (code: String, message: String)? {
+        if members.contains(where: { !$0.command.filter.isEmpty }) {
+            return ("UNSUPPORTED", "this worker applies no filter")
+        }
+        guard key.steps.count == 1, let step = key.steps.first, step.precision >= .float16, step.keep >= 1 else {
+            return ("BAD_PLAN", "a full scan has one float step")
+        }
+        guard let shape else { return nil }
+        if key.width != shape.dimensions {
+            return ("BAD_DIM", "queries have \(key.width) floats, not \(shape.dimensions)")
+        }
+        return (1...shape.dimensions).contains(step.dimensions)
+            ? nil : ("BAD_PLAN", "\(step.dimensions) dimensions are not there")
+    }
+}
+
+extension WorkerRequest {
+    fileprivate var holding: HoldingKey {
+        HoldingKey(collection: message.header.collection, generation: message.header.generation)
+    }
+
+    fileprivate var holdsNothing: WorkerAnswer { failed("UNAVAILABLE", "nothing of the collection is held here") }
+
+    fileprivate var storeIsDown: WorkerAnswer {
+        failed("STORE_UNAVAILABLE", "the database cannot be read, and not all that was asked for is held")
+    }
+}

@@ -1,0 +1,86 @@
+import DocumentStore
+import Matryoshka
+import PostgreSQL
+import ServiceRuntime
+import WorkerRuntime
+
+/// Reads single rows and payloads on a thread and a connection of its own, so that what is held serves on meanwhile.
+// Unchecked: the session is only used by jobs of `thread`.
+final class RowReader: @unchecked Sendable {
+    let payloads = PayloadCache(byteLimit: 64 << 20)
+    private let thread = SerialThread(name: "read")
+    private let session: StoreSession
+
+    init(_ settings: ConnectionSettings) {
+        var settings = settings
+        // A search cannot wait for long; a slow database is as good as none.
+        settings.connectTimeoutSeconds = 2
+        settings.statementTimeoutMilliseconds = 2_000
+        settings.silenceTimeoutMilliseconds = 500
+        session = StoreSession(settings)
+    }
+
+    /// Runs `job` on the reading thread.
+    func async(_ job: @escaping @Sendable (RowReader) -> Void) { thread.async { job(self) } }
+
+    /// Rows by id, those that are gone left out; nil where the store cannot be read. On the reading thread.
+    func rows(_ shape: CollectionShape, ids: Set<Int64>, shards: Set<UInt16>) -> [Int64: VectorRow]? {
+        guard !ids.isEmpty else { return [:] }
+        let found = try? session.use { try $0.fetchVectors(shape, ids: ids.sorted(), shards: shards.sorted()) }
+        guard let found else { return nil }
+        return Dictionary(found.map { ($0.id, $0) }) { first, _ in first }
+    }
+
+    /// Reads payloads into the cache. On the reading thread.
+    ///
+    /// - Returns: What was read by id; nil where the store cannot be read.
+    func payloads(_ shape: CollectionShape, _ rows: [(id: Int64, version: UInt32)]) -> [Int64: String?]? {
+        guard !rows.isEmpty else { return [:] }
+        guard let found = try? session.use({ try $0.fetchPayloads(shape, ids: rows.map(\.id)) }) else { return nil }
+        for row in rows { if let payload = found[row.id] { payloads.put(shape.collection, row.id, row.version, payload) } }
+        return found
+    }
+}
+
+/// Payloads read lately, within a bound of bytes: the older half is dropped when the newer one is full.
+// Unchecked: guarded by the lock.
+final class PayloadCache: @unchecked Sendable {
+    private struct Key: Hashable {
+        var collection: UInt32
+        var id: Int64
+        var version: UInt32
+    }
+
+    private let lock = Lock()
+    private let halfLimit: Int
+    private var young: [Key: String?] = [:]
+    private var old: [Key: String?] = [:]
+    private var youngBytes = 0
+
+    init(byteLimit: Int) { halfLimit = byteLimit / 2 }
+
+    /// Nil: not here. A document without a payload is here as nil within.
+    func payload(_ collection: UInt32, _ id: Int64, _ version: UInt32) -> String?? {
+        let key = Key(collection: collection, id: id, version: version)
+        return lock.withLock {
+            if let found = young[key] { return .some(found) }
+            guard let found = old[key] else { return nil }
+            add(key, found)
+            return .some(found)
+        }
+    }
+
+    func put(_ collection: UInt32, _ id: Int64, _ version: UInt32, _ payload: String?) {
+        lock.withLock { add(Key(collection: collection, id: id, version: version), payload) }
+    }
+
+    private func add(_ key: Key, _ payload: String?) {
+        let bytes = 64 + (payload?.utf8.count ?? 0)
+        if youngBytes + bytes > halfLimit {
+            old = young
+            young = [:]
+            youngBytes = 0
+        }
+        if young.updateValue(payload, forKey: key) == nil { youngBytes += bytes }
+    }
+}

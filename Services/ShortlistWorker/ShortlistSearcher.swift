@@ -1,0 +1,93 @@
+import Matryoshka
+import ServiceRuntime
+import Shortlist
+import WireProtocol
+import WorkerRuntime
+
+/// Answers SEARCH: requests for the same shards and stages are scanned together.
+struct ShortlistSearcher: Sendable {
+    /// Queries in one scan; more would make the first of them wait for the last.
+    static let queriesMax = 256
+
+    let table: ShardTable<ResidentShard>
+    let crew: ScanCrew
+
+    init(table: ShardTable<ResidentShard>, threads: Int) {
+        self.table = table
+        crew = ScanCrew(threads: threads)
+    }
+
+    @Sendable func serve(_ batch: [WorkerRequest], _ desk: RequestDesk) {
+        for group in SearchGroup.grouping(batch, queryLimit: Self.queriesMax) {
+            desk.answer(search(group))
+            desk.progressed()
+        }
+        desk.answer(
+            batch.compactMap { request in
+                if case .search = request.message.body { return nil }
+                return request.failed("UNSUPPORTED", "a shortlist worker serves no \(request.message.header.type)")
+            }
+        )
+    }
+
+    private func search(_ group: SearchGroup) -> [WorkerAnswer] {
+        let start = ServiceProcess.monotonicMicroseconds()
+        let selection = table.select(group.key.holding, shards: group.key.shards)
+        if let fault = group.fault(in: selection?.shape) {
+            return group.members.map { $0.request.failed(fault.code, fault.message) }
+        }
+        var results: [ShortlistColumns] = []
+        if let selection, !selection.ready.isEmpty {
+            table.yieldToFollowers()
+            results = crew.scan(
+                selection.ready,
+                queries: group.queries,
+                queryCount: group.queryCount,
+                steps: group.key.steps
+            )
+        }
+        let spent = UInt32(clamping: ServiceProcess.monotonicMicroseconds() - start)
+        let nothing = CandidateColumns(scores: group.key.steps.map { _ in [] })
+        var next = 0
+        return group.members.map { request, command in
+            let own = (next..<next + command.queryCount).map { number in
+                results.isEmpty ? nothing : CandidateColumns(results[number])
+            }
+            next += command.queryCount
+            return request.answer(
+                .hits(
+                    Hits(
+                        shards: selection?.answers ?? SearchGroup.nothingHere(group.key.shards),
+                        results: own,
+                        queuedMicroseconds: request.queued(until: start),
+                        computeMicroseconds: spent
+                    )
+                )
+            )
+        }
+    }
+}
+
+extension SearchGroup {
+    /// Why no member can be served; nil where all is well. A shape that is not held is no fault but `notHere`.
+    fileprivate func fault(in shape: CollectionShape?) -> (code: String, message: String)? {
+        if members.contains(where: { !$0.command.filter.isEmpty }) {
+            return ("UNSUPPORTED", "this worker applies no filter")
+        }
+        guard let shape else { return nil }
+        if key.width != shape.storedHeadWidth {
+            return ("BAD_DIM", "queries have \(key.width) floats, heads have \(shape.storedHeadWidth)")
+        }
+        let isServed = key.steps.allSatisfy { step in
+            step.precision == shape.residentPrecision && step.dimensions >= 1
+                && step.dimensions <= shape.residentWidth && step.keep >= 1
+        }
+        return isServed && !key.steps.isEmpty ? nil : ("BAD_PLAN", "a stage is not resident here")
+    }
+}
+
+extension CandidateColumns {
+    fileprivate init(_ columns: ShortlistColumns) {
+        self.init(ids: columns.ids, versions: columns.versions, shards: columns.shards, scores: columns.scores)
+    }
+}

@@ -1,0 +1,188 @@
+public import Matryoshka
+import VectorMath
+
+/// All vectors of a collection in memory, searched exhaustively in float32: the measure of a model, without a server.
+public struct DenseCollection: Sendable {
+    /// Cosines that are closer count as tied.
+    public static let tolerance: Float = 2e-6
+    /// Scores that are held at a time: queries × rows of a block stay in a core's cache.
+    private static let block = (queries: 64, rows: 2048)
+
+    /// Full size D.
+    public let dimensions: Int
+    /// Row-major.
+    private let vectors: [Float]
+
+    /// What a plan found for one query.
+    public struct Found: Sendable {
+        /// Best first, as many as the last stage keeps.
+        public var rows: [Int]
+        /// Rank of the wanted row among all that the last stage scored, ties against it; nil where it was lost before.
+        public var rank: Int?
+    }
+
+    /// Makes a collection of `vectors.count / dimensions` rows.
+    public init(vectors: [Float], dimensions: Int) {
+        precondition(dimensions > 0 && vectors.count % dimensions == 0, "whole rows")
+        self.vectors = vectors
+        self.dimensions = dimensions
+    }
+
+    /// Number of rows.
+    public var count: Int { vectors.count / dimensions }
+
+    /// Rank of each query's wanted row by cosine over the first `size` dimensions; every tie counts against it.
+    public func ranks(queries: [Float], targets: [Int], size: Int) -> [Int] {
+        let rows = Self.prefixes(of: vectors, dimensions, size)
+        let queries = Self.prefixes(of: queries, dimensions, size)
+        let bars = targets.enumerated().map { query, row in
+            (0..<size).reduce(Float(0)) { $0 + queries[query * size + $1] * rows[row * size + $1] } - Self.tolerance
+        }
+        var ranks = [Int](repeating: 0, count: targets.count)
+        Self.forEachBlock(rows, queries, size) { firstQuery, firstRow, width, scores in
+            for query in 0..<scores.count / width {
+                var above: Int32 = 0
+                let bar = bars[firstQuery + query]
+                for row in 0..<width { above &+= scores[query * width + row] >= bar ? 1 : 0 }
+                ranks[firstQuery + query] += Int(above)
+            }
+        }
+        // The wanted row passed its own bar: its rank counts from 1.
+        return ranks
+    }
+
+    /// Runs a plan: the first stage over all rows, each later one over what the stage before kept.
+    public func search(queries: [Float], targets: [Int], plan: [Stage]) -> [Found] {
+        precondition(!plan.isEmpty, "a plan has a stage")
+        let first = plan[0]
+        let prefixes = Self.prefixes(of: vectors, dimensions, first.dimensions)
+        let short = Self.prefixes(of: queries, dimensions, first.dimensions)
+        // Rows tied with the wanted one but ranked below it must be there to count against it.
+        let keep = plan.count == 1 ? first.keep * 2 + 64 : first.keep
+        var heaps = targets.map { _ in BestRows(limit: keep) }
+        Self.forEachBlock(prefixes, short, first.dimensions) { firstQuery, firstRow, width, scores in
+            for query in 0..<scores.count / width {
+                for row in 0..<width {
+                    let score = scores[query * width + row]
+                    if score > heaps[firstQuery + query].bar {
+                        heaps[firstQuery + query].insert(firstRow + row, score)
+                    }
+                }
+            }
+        }
+        return targets.indices.map { query in
+            var scored = heaps[query].sorted()
+            for stage in plan.dropFirst() {
+                scored = scored.prefix(scored.count).map { candidate in
+                    (candidate.item, cosine(queries, query, row: candidate.item, stage.dimensions))
+                }
+                scored.sort { ($0.score, $1.item) > ($1.score, $0.item) }
+                if stage != plan[plan.count - 1] { scored.removeLast(max(0, scored.count - stage.keep)) }
+            }
+            return Found(
+                rows: scored.prefix(plan[plan.count - 1].keep).map(\.item),
+                rank: Metrics.pessimisticRank(of: targets[query], among: scored, tolerance: Self.tolerance)
+            )
+        }
+    }
+
+    private func cosine(_ queries: [Float], _ query: Int, row: Int, _ size: Int) -> Float {
+        queries.withUnsafeBufferPointer { queries in
+            vectors.withUnsafeBufferPointer { vectors in
+                let (q, r) = (query * dimensions, row * dimensions)
+                var (dot, qq, rr): (Float, Float, Float) = (0, 0, 0)
+                for d in 0..<size {
+                    dot += queries[q + d] * vectors[r + d]
+                    qq += queries[q + d] * queries[q + d]
+                    rr += vectors[r + d] * vectors[r + d]
+                }
+                return qq == 0 || rr == 0 ? 0 : dot / (qq * rr).squareRoot()
+            }
+        }
+    }
+
+    /// The first `size` numbers of each row, at unit length.
+    private static func prefixes(of matrix: [Float], _ dimensions: Int, _ size: Int) -> [Float] {
+        let rows = matrix.count / dimensions
+        return [Float](unsafeUninitializedCapacity: rows * size) { out, count in
+            matrix.withUnsafeBufferPointer { matrix in
+                for row in 0..<rows {
+                    var sum: Float = 0
+                    for d in 0..<size { sum += matrix[row * dimensions + d] * matrix[row * dimensions + d] }
+                    let factor = sum > 0 ? 1 / sum.squareRoot() : 0
+                    for d in 0..<size { out[row * size + d] = matrix[row * dimensions + d] * factor }
+                }
+            }
+            count = rows * size
+        }
+    }
+
+    private static func forEachBlock(
+        _ rows: [Float],
+        _ queries: [Float],
+        _ size: Int,
+        _ body: (_ firstQuery: Int, _ firstRow: Int, _ width: Int, _ scores: UnsafeBufferPointer<Float>) -> Void
+    ) {
+        let (queryCount, rowCount) = (queries.count / size, rows.count / size)
+        for firstRow in stride(from: 0, to: rowCount, by: block.rows) {
+            let width = min(block.rows, rowCount - firstRow)
+            for firstQuery in stride(from: 0, to: queryCount, by: block.queries) {
+                let height = min(block.queries, queryCount - firstQuery)
+                var scores = [Float](repeating: 0, count: height * width)
+                var out = scores.mutableSpan
+                BLAS.sgemm(
+                    transposeB: true,
+                    rows: height,
+                    columns: width,
+                    inner: size,
+                    queries.span.extracting((firstQuery * size)...),
+                    rows.span.extracting((firstRow * size)...),
+                    &out
+                )
+                scores.withUnsafeBufferPointer { body(firstQuery, firstRow, width, $0) }
+            }
+        }
+    }
+}
+
+/// The best rows so far; of equal scores the earlier row stays.
+private struct BestRows {
+    let limit: Int
+    /// A score must be above it to enter.
+    private(set) var bar = -Float.infinity
+    /// The worst on top.
+    private var heap: [(item: Int, score: Float)] = []
+
+    init(limit: Int) { self.limit = limit }
+
+    private func isWorse(_ left: Int, _ right: Int) -> Bool {
+        (heap[left].score, heap[right].item) < (heap[right].score, heap[left].item)
+    }
+
+    mutating func insert(_ item: Int, _ score: Float) {
+        if heap.count < limit {
+            heap.append((item, score))
+            var child = heap.count - 1
+            while child > 0, isWorse(child, (child - 1) / 2) {
+                heap.swapAt(child, (child - 1) / 2)
+                child = (child - 1) / 2
+            }
+        } else {
+            heap[0] = (item, score)
+            var parent = 0
+            while true {
+                var child = 2 * parent + 1
+                guard child < heap.count else { break }
+                if child + 1 < heap.count, isWorse(child + 1, child) { child += 1 }
+                guard isWorse(child, parent) else { break }
+                heap.swapAt(parent, child)
+                parent = child
+            }
+        }
+        if heap.count == limit { bar = heap[0].score }
+    }
+
+    func sorted() -> [(item: Int, score: Float)] {
+        heap.sorted { ($0.score, $1.item) > ($1.score, $0.item) }
+    }
+}

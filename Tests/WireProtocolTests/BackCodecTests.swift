@@ -1,0 +1,88 @@
+import Matryoshka
+import Testing
+import WireProtocol
+
+@Suite("Back messages")
+struct BackCodecTests {
+    private func frames(_ name: String) throws -> [[UInt8]] {
+        try #require(GoldenMessages.back.first { $0.name == name }).message.encode()
+    }
+
+    private func error(_ frames: [[UInt8]]) -> BackDecodeError? {
+        do {
+            _ = try BackMessage.decode(frames: frames)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    @Test("have two frames, a header of 96 bytes and known words in it")
+    func headers() throws {
+        let good = try frames("cancel")
+        #expect(good[0].count == BackHeader.byteCount)
+        #expect(error([]) == .frameCount(got: 0))
+        #expect(error(good + [[]]) == .frameCount(got: 3))
+        #expect(error([Array(good[0].dropLast()), []]) == .badHeader("header has 95 bytes"))
+        func changed(_ byte: Int, _ value: UInt8) -> BackDecodeError? {
+            var header = good[0]
+            header[byte] = value
+            return error([header, []])
+        }
+        #expect(changed(0, 0) == .badHeader("wrong magic"))
+        #expect(changed(4, 2) == .unsupportedVersion(2))
+        #expect(changed(5, 99) == .unknownType(99))
+        #expect(changed(6, 1) == .badHeader("unknown flags"))
+        #expect(changed(64, 1) == .badHeader("payload of 1 bytes is announced and 0 are there"))
+        #expect(changed(95, 1) == .badHeader("a reserved byte is not 0"))
+    }
+
+    @Test("refuse every shorter and every longer payload", arguments: GoldenMessages.back.map(\.name))
+    func lengths(name: String) throws {
+        let good = try frames(name)
+        func resized(_ payload: [UInt8]) -> [[UInt8]] {
+            var header = good[0]
+            for byte in 0..<8 { header[64 + byte] = UInt8(payload.count >> (8 * byte) & 255) }
+            return [header, payload]
+        }
+        for count in 0..<good[1].count where !(count == 0 && name == "heartbeat") {
+            #expect(throws: BackDecodeError.self) { try BackMessage.decode(frames: resized(Array(good[1][..<count]))) }
+        }
+        #expect(throws: BackDecodeError.self) { try BackMessage.decode(frames: resized(good[1] + [0])) }
+    }
+
+    @Test("refuse shapes that no worker could hold")
+    func shapes() throws {
+        for (width, resident) in [(0, 0), (9, 2), (4, 5), (4, 0)] {
+            var shape = GoldenMessages.shape
+            shape.storedHeadWidth = width
+            shape.residentWidth = resident
+            let map = ShardAssignments(epoch: 1, collections: [.init(shape: WireShape(shape), shards: [])])
+            #expect(throws: BackDecodeError.self) { try BackMessage.decode(frames: BackMessage(.map(map)).encode()) }
+        }
+    }
+
+    @Test("keep columns of 200 candidates to the bit")
+    func columns() throws {
+        var random = SplitMix(state: 5)
+        let columns = CandidateColumns(
+            ids: (0..<200).map { _ in Int64(bitPattern: random.next()) },
+            versions: (0..<200).map { _ in UInt32(random.next() & 0xFFFF_FFFF) },
+            shards: (0..<200).map { _ in UInt16(random.next() & 0xFFFF) },
+            scores: (0..<2).map { _ in (0..<200).map { _ in Float.random(in: -1...1, using: &random) } }
+        )
+        let message = BackMessage(
+            .hits(Hits(shards: [], results: [columns], queuedMicroseconds: 0, computeMicroseconds: 0))
+        )
+        #expect(try BackMessage.decode(frames: message.encode()) == message)
+    }
+
+    @Test("of registration pass over keys that they do not know")
+    func unknownKeys() throws {
+        let json = #"{"code":"FENCED","message":"m","advice":"rest"}"#
+        var frames = BackMessage(.reject(Reject(code: "", message: ""))).encode()
+        frames[1] = Array(json.utf8)
+        frames[0][64] = UInt8(frames[1].count)
+        #expect(try BackMessage.decode(frames: frames).body == .reject(Reject(code: "FENCED", message: "m")))
+    }
+}

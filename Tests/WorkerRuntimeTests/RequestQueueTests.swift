@@ -1,0 +1,106 @@
+import Matryoshka
+import Testing
+import WireProtocol
+@testable import WorkerRuntime
+
+@Suite("Requests that wait")
+struct RequestQueueTests {
+    private func search(
+        _ number: UInt64,
+        link: Int = 0,
+        shards: [UInt16] = [0, 1],
+        keep: Int = 10,
+        deadline: UInt64 = 0,
+        generation: UInt32 = 1,
+        count: Int = 1
+    ) -> WorkerRequest {
+        let command = SearchCommand(
+            steps: [.init(dimensions: 4, keep: keep, precision: .int8)],
+            shards: shards,
+            queryCount: count,
+            width: 4,
+            queries: [Float](repeating: Float(number), count: 4 * count)
+        )
+        let header = BackHeader(
+            type: .search,
+            request: number,
+            deadlineMicroseconds: deadline,
+            collection: 1,
+            generation: generation
+        )
+        return WorkerRequest(
+            origin: RequestOrigin(link: link, session: 1, request: number),
+            message: BackMessage(header: header, body: .search(command)),
+            receivedAt: 100
+        )
+    }
+
+    @Test("are taken in order, less those whose deadline has passed")
+    func deadlines() {
+        var queue = RequestQueue(limitPerLink: 10)
+        for request in [search(1), search(2, deadline: 50), search(3, deadline: 200)] {
+            let outcome1 = queue.push(request)
+            #expect(outcome1)
+        }
+        #expect(queue.first(now: 150)?.origin.request == 1)
+        let (taken, expired) = queue.take(now: 150)
+        #expect(taken.map(\.origin.request) == [1, 3])
+        #expect(expired == 1)
+        #expect(queue.isEmpty)
+    }
+
+    @Test("are refused beyond a link's credit, whatever other links do")
+    func credit() {
+        var queue = RequestQueue(limitPerLink: 2)
+        let outcome2 = queue.push(search(1))
+        #expect(outcome2)
+        let outcome3 = queue.push(search(2))
+        #expect(outcome3)
+        let outcome4 = queue.push(search(3))
+        #expect(!outcome4)
+        let outcome5 = queue.push(search(3, link: 1))
+        #expect(outcome5)
+        _ = queue.take(limit: 1, now: 0)
+        let outcome6 = queue.push(search(4))
+        #expect(outcome6)
+    }
+
+    @Test("can be cancelled, and forgotten with their link")
+    func cancel() {
+        var queue = RequestQueue(limitPerLink: 2)
+        _ = queue.push(search(1))
+        _ = queue.push(search(2, link: 1))
+        let outcome7 = queue.cancel(RequestOrigin(link: 0, session: 1, request: 1))
+        #expect(outcome7)
+        let outcome8 = queue.cancel(RequestOrigin(link: 0, session: 1, request: 1))
+        #expect(!outcome8)
+        queue.forget(link: 1)
+        #expect(queue.isEmpty)
+    }
+
+    @Test("can be picked, the others keep their order")
+    func picking() {
+        var queue = RequestQueue(limitPerLink: 9)
+        for number in 1...4 { _ = queue.push(search(UInt64(number))) }
+        let taken = queue.take(limit: 1, now: 0) { $0.origin.request > 1 }.taken
+        #expect(taken.map(\.origin.request) == [2])
+        #expect(queue.take(now: 0).taken.map(\.origin.request) == [1, 3, 4])
+    }
+
+    @Test("form a group where collection, generation, shards and steps are equal")
+    func groups() {
+        let requests = [
+            search(1), search(2, shards: [0]), search(3, keep: 5), search(4), search(5, generation: 2), search(6),
+        ]
+        let groups = SearchGroup.grouping(requests, queryLimit: 100)
+        #expect(groups.map { $0.members.map(\.request.origin.request) } == [[1, 4, 6], [2], [3], [5]])
+        #expect(groups[0].queryCount == 3)
+        #expect(groups[0].queries == [1, 1, 1, 1, 4, 4, 4, 4, 6, 6, 6, 6])
+    }
+
+    @Test("open another group when one is full")
+    func fullGroups() {
+        let requests = (1...5).map { search(UInt64($0), count: 2) }
+        #expect(SearchGroup.grouping(requests, queryLimit: 4).map(\.queryCount) == [4, 4, 2])
+    }
+}
