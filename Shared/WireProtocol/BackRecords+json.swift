@@ -1,7 +1,7 @@
 import Matryoshka
 
 // The records of the back protocol that travel as JSON. Keys that are not known are passed over, since both sides
-// have agreed on a version at registration; counters above 2^63 - 1 are written as that.
+// have agreed on a version at registration. A number above 2^63 - 1 is written as a string of its digits.
 
 /// A JSON object whose members are fetched by key and type.
 struct RecordReader {
@@ -35,6 +35,9 @@ struct RecordReader {
     }
 
     func integer<T: FixedWidthInteger>(_ key: String) throws(BackDecodeError) -> T {
+        if case .string(let digits)? = members[key], let number = UInt64(digits), let number = T(exactly: number) {
+            return number
+        }
         guard case .integer(let value)? = members[key], value >= 0, let number = T(exactly: value) else {
             throw wrong(key, "an integer from 0 to \(T.max)")
         }
@@ -77,7 +80,9 @@ struct RecordReader {
     }
 }
 
-private func integer(_ value: some BinaryInteger) -> JSONValue { .integer(Int64(clamping: value)) }
+private func integer(_ value: some BinaryInteger) -> JSONValue {
+    Int64(exactly: value).map { .integer($0) } ?? .string(String(value))
+}
 
 private func integers(_ values: [some BinaryInteger]) -> JSONValue { .array(values.map { integer($0) }) }
 

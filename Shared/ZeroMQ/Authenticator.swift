@@ -212,12 +212,12 @@ struct AllowList {
         var keys: Set<[UInt8]> = []
         for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
             guard let word = line.split(whereSeparator: \.isWhitespace).first else { continue }
-            // A key may itself begin with '#', so being a key is asked first.
-            if let key = decodeKey(String(word)) {
-                keys.insert(key)
-            } else if !word.hasPrefix("#") {
+            // '#' is a digit of Z85, but too large a one to begin a key.
+            if word.hasPrefix("#") { continue }
+            guard let key = decodeKey(String(word)) else {
                 throw .invalidKey(reason: "line \(index + 1) of the allow-list \(path) does not begin with a key")
             }
+            keys.insert(key)
         }
         return keys
     }

@@ -75,7 +75,7 @@ public struct CurveServerOptions: Sendable, Hashable {
     public var secretKey: String
     /// File of admitted public keys, one a line.
     ///
-    /// Anything may follow a key after a blank; lines that begin with `# ` are comments. It is read again when it
+    /// Anything may follow a key after a blank; lines that begin with `#` are comments. It is read again when it
     /// changes; while it cannot be read nobody gets in. Connections that exist stay.
     public var allowListFile: String
     /// Name of the list within the context; sockets with other lists need other names.

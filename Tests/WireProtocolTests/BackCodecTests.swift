@@ -85,4 +85,16 @@ struct BackCodecTests {
         frames[0][64] = UInt8(frames[1].count)
         #expect(try BackMessage.decode(frames: frames).body == .reject(Reject(code: "FENCED", message: "m")))
     }
+
+    @Test("keep numbers of 64 bits")
+    func wideNumbers() throws {
+        for number in [0, UInt64(Int64.max), UInt64(Int64.max) + 1, .max] {
+            let message = BackMessage(
+                .registered(
+                    Registered(incarnation: number, heartbeatMilliseconds: 1, leaseMilliseconds: 1, coordinator: "c")
+                )
+            )
+            #expect(try BackMessage.decode(frames: message.encode()) == message)
+        }
+    }
 }

@@ -46,7 +46,7 @@ struct GoldenFrameTests {
         #expect(try FrontReply.decode([[]] + frames) == message, "a REQ's empty frame stands before it")
     }
 
-    @Test("every message type has a file, and every file a message")
+    @Test("every message type has a file, and every file a message", .enabled(if: !GoldenFiles.isRecording))
     func isComplete() throws {
         #expect(Set(GoldenMessages.back.map(\.message.header.type)) == Set(BackType.allCases))
         #expect(Set(GoldenMessages.requests.map(\.message.body.type)) == Set(FrontRequestType.allCases))

@@ -466,9 +466,10 @@ enum GoldenMessages {
                     body: .object(
                         type: FrontReplyType.welcome.rawValue,
                         json: .object([
-                            .init("server", .string("mrl-coordinator 1.0.0")),
-                            .init("versions", .array([.integer(1)])),
-                            .init("limits", FrontLimits.json),
+                            .init("server", .string("matryoshka")), .init("version", .string("1.0.0")),
+                            .init("protocol", .array([.string("MRL1")])),
+                            .init("coordinator", .string("coordinator-1")),
+                            .init("limits", FrontLimits.json), .init("collections", .array([])),
                         ])
                     )
                 )
@@ -534,7 +535,7 @@ enum GoldenMessages {
                     body: .object(
                         type: "collections",
                         json: .object([
-                            .init("collections", .array([])), .init("aliases", .object([])),
+                            .init("collections", .array([]))
                         ])
                     )
                 )
@@ -543,7 +544,13 @@ enum GoldenMessages {
                 "status",
                 FrontReply(
                     id: "16",
-                    body: .object(type: "status", json: .object([.init("workers", .array([]))]))
+                    body: .object(
+                        type: "status",
+                        json: .object([
+                            .init("coordinator", .object([.init("name", .string("coordinator-1"))])),
+                            .init("workers", .array([])), .init("collections", .array([])),
+                        ])
+                    )
                 )
             ),
         ]
