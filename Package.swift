@@ -116,7 +116,8 @@ let package = Package(
             "ClusterTests",
             [
                 "Coordinator", "EncoderWorker", "ShortlistWorker", "RerankWorker", "CommandLine", "Matryoshka",
-                "ZeroMQ", "WireProtocol", "PostgreSQL", "DocumentStore", "RetrievalTesting",
+                "ZeroMQ", "WireProtocol", "PostgreSQL", "DocumentStore", "RetrievalTesting", "Encoding",
+                "ServiceRuntime",
             ]
         ),
     ]

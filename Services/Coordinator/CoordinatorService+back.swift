@@ -156,7 +156,7 @@ extension CoordinatorService {
         let frames = [target.route] + message.encode()
         switch try? back.send(frames) {
         case .sent?:
-            break
+            sent[entry.number]?.isWithWorker = true
         case .wouldBlock?:
             registry.answered(by: worker, afterMicroseconds: 0)
             deliverFailure(entry.number, Failed(code: "OVERLOADED", message: "a worker's queue is full"), died: false)
@@ -258,7 +258,7 @@ extension CoordinatorService {
         let owed = sent.filter { $0.value.worker == worker }.sorted { $0.key < $1.key }
         for (number, entry) in owed {
             sent[number] = nil
-            deliver(entry, Failed(code: "UNAVAILABLE", message: "a worker was lost"), died: true)
+            deliver(entry, Failed(code: "UNAVAILABLE", message: "a worker was lost"), died: entry.isWithWorker)
         }
         place()
     }

@@ -44,6 +44,8 @@ final class CoordinatorService: @unchecked Sendable {
         var owner: Owner
         var worker: UInt64
         var at: UInt64
+        /// The worker may have begun with it: its death may be this request's doing.
+        var isWithWorker = false
     }
 
     /// A message that waits for a worker's credit.

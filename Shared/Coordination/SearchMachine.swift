@@ -274,7 +274,7 @@ public struct SearchMachine: Sendable {
         }
         switch known {
         case .encode:
-            if died || failure.code == "OVERLOADED", attempts < 2, case .texts(let texts) = request.query {
+            if died || failure.code == "OVERLOADED" || failure.code == "UNAVAILABLE", attempts < 2, case .texts(let texts) = request.query {
                 attempts += 1
                 return [.encode(part: add(.encode), texts: texts)]
             }
