@@ -76,7 +76,10 @@ let package = Package(
         shared("ServiceRuntime", ["CPlatform", logging]),
         shared(
             "WorkerRuntime",
-            ["Matryoshka", "ZeroMQ", "WireProtocol", "DocumentStore", "PostgreSQL", "ServiceRuntime", arguments, logging]
+            [
+                "Matryoshka", "ZeroMQ", "WireProtocol", "DocumentStore", "PostgreSQL", "ServiceRuntime", arguments,
+                logging,
+            ]
         ),
         shared("RetrievalTesting", ["Matryoshka"]),
 
@@ -111,7 +114,10 @@ let package = Package(
         tests("ZeroMQTests", ["ZeroMQ"]),
         tests("DocumentStoreTests", ["DocumentStore", "PostgreSQL", "Matryoshka", "RetrievalTesting"]),
         tests("ServiceRuntimeTests", ["ServiceRuntime"]),
-        tests("WorkerRuntimeTests", ["WorkerRuntime", "WireProtocol", "ZeroMQ", "Matryoshka", "DocumentStore", logging]),
+        tests(
+            "WorkerRuntimeTests",
+            ["WorkerRuntime", "WireProtocol", "ZeroMQ", "Matryoshka", "DocumentStore", logging]
+        ),
         tests(
             "ClusterTests",
             [

@@ -82,7 +82,9 @@ struct ImportDebianCommand: ParsableCommand {
 
     private func read(_ path: String) throws -> [UInt8] {
         if path.hasSuffix("_Packages") || path.hasSuffix("_Translation-en") {
-            guard let data = FileManager.default.contents(atPath: path) else { throw CorpusError.unreadable(path: path) }
+            guard let data = FileManager.default.contents(atPath: path) else {
+                throw CorpusError.unreadable(path: path)
+            }
             return [UInt8](data)
         }
         let result = try Self.run("/usr/lib/apt/apt-helper", ["cat-file", path])

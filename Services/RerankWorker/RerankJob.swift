@@ -117,7 +117,7 @@ struct RerankJob: Sendable {
         return (ids, shards)
     }
 
-    /// Scores what was read; what was not found is gone. Nil: the store could not be read.
+    /// Scores what was read, and counts what was not found as gone, or as skipped where the store could not be read.
     mutating func take(_ read: [Int64: VectorRow]?) {
         fetchedRows = UInt32(clamping: read?.count ?? 0)
         let all = 0..<command.plan.steps.count

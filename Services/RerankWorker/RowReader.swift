@@ -5,8 +5,8 @@ import ServiceRuntime
 import WorkerRuntime
 
 /// Reads single rows and payloads on a thread and a connection of its own, so that what is held serves on meanwhile.
-// Unchecked: the session is only used by jobs of `thread`.
 final class RowReader: @unchecked Sendable {
+    // Unchecked: the session is only used by jobs of `thread`.
     let payloads = PayloadCache(byteLimit: 64 << 20)
     private let thread = SerialThread(name: "read")
     private let session: StoreSession
@@ -23,7 +23,9 @@ final class RowReader: @unchecked Sendable {
     /// Runs `job` on the reading thread.
     func async(_ job: @escaping @Sendable (RowReader) -> Void) { thread.async { job(self) } }
 
-    /// Rows by id, those that are gone left out; nil where the store cannot be read. On the reading thread.
+    /// Rows by id, those that are gone left out; nil where the store cannot be read.
+    ///
+    /// On the reading thread.
     func rows(_ shape: CollectionShape, ids: Set<Int64>, shards: Set<UInt16>) -> [Int64: VectorRow]? {
         guard !ids.isEmpty else { return [:] }
         let found = try? session.use { try $0.fetchVectors(shape, ids: ids.sorted(), shards: shards.sorted()) }
@@ -31,20 +33,22 @@ final class RowReader: @unchecked Sendable {
         return Dictionary(found.map { ($0.id, $0) }) { first, _ in first }
     }
 
-    /// Reads payloads into the cache. On the reading thread.
+    /// Reads payloads into the cache, on the reading thread.
     ///
     /// - Returns: What was read by id; nil where the store cannot be read.
     func payloads(_ shape: CollectionShape, _ rows: [(id: Int64, version: UInt32)]) -> [Int64: String?]? {
         guard !rows.isEmpty else { return [:] }
         guard let found = try? session.use({ try $0.fetchPayloads(shape, ids: rows.map(\.id)) }) else { return nil }
-        for row in rows { if let payload = found[row.id] { payloads.put(shape.collection, row.id, row.version, payload) } }
+        for row in rows {
+            if let payload = found[row.id] { payloads.put(shape.collection, row.id, row.version, payload) }
+        }
         return found
     }
 }
 
 /// Payloads read lately, within a bound of bytes: the older half is dropped when the newer one is full.
-// Unchecked: guarded by the lock.
 final class PayloadCache: @unchecked Sendable {
+    // Unchecked: guarded by the lock.
     private struct Key: Hashable {
         var collection: UInt32
         var id: Int64
@@ -59,7 +63,7 @@ final class PayloadCache: @unchecked Sendable {
 
     init(byteLimit: Int) { halfLimit = byteLimit / 2 }
 
-    /// Nil: not here. A document without a payload is here as nil within.
+    /// Nil where it is not here; a document without a payload is here as nil within.
     func payload(_ collection: UInt32, _ id: Int64, _ version: UInt32) -> String?? {
         let key = Key(collection: collection, id: id, version: version)
         return lock.withLock {

@@ -68,8 +68,8 @@ func merge(_ rankings: [ShortlistColumns], keep: Int) -> ShortlistColumns {
 }
 
 /// What helpers hand back.
-// Unchecked: guarded by the lock.
 private final class Gathered: @unchecked Sendable {
+    // Unchecked: guarded by the lock.
     private let lock = Lock()
     private let condition: Condition
     private var parts: [[ShortlistColumns]?]

@@ -69,7 +69,9 @@ struct ShortlistSearcher: Sendable {
 }
 
 extension SearchGroup {
-    /// Why no member can be served; nil where all is well. A shape that is not held is no fault but `notHere`.
+    /// Why no member can be served; nil where all is well.
+    ///
+    /// A shape that is not held is no fault but `notHere`.
     fileprivate func fault(in shape: CollectionShape?) -> (code: String, message: String)? {
         if members.contains(where: { !$0.command.filter.isEmpty }) {
             return ("UNSUPPORTED", "this worker applies no filter")

@@ -83,6 +83,8 @@ public struct SearchMachine: Sendable {
     private var failedWorkers: Set<UInt64> = []
     private var attempts = 0
     private var deaths = 0
+    /// By part: deaths before it was sent. Workers that die at the same time are one coincidence, not two tries.
+    private var sentAfterDeaths: [Int: Int] = [:]
     private var degraded: [String] = []
     private var rescoredNewer = 0
     private var gone = 0
@@ -136,6 +138,7 @@ public struct SearchMachine: Sendable {
     private mutating func add(_ part: Part) -> Int {
         partCount += 1
         parts[partCount] = part
+        sentAfterDeaths[partCount] = deaths
         return partCount
     }
 
@@ -262,7 +265,7 @@ public struct SearchMachine: Sendable {
     public mutating func failed(part: Int, _ failure: Failed, died: Bool, _ view: View) -> [Action] {
         guard let known = parts.removeValue(forKey: part) else { return [] }
         if died {
-            deaths += 1
+            deaths = max(deaths, (sentAfterDeaths[part] ?? 0) + 1)
             if deaths >= 2 {
                 return fail(
                     FrontError(
@@ -274,7 +277,9 @@ public struct SearchMachine: Sendable {
         }
         switch known {
         case .encode:
-            if died || failure.code == "OVERLOADED" || failure.code == "UNAVAILABLE", attempts < 2, case .texts(let texts) = request.query {
+            if died || failure.code == "OVERLOADED" || failure.code == "UNAVAILABLE", attempts < 2,
+                case .texts(let texts) = request.query
+            {
                 attempts += 1
                 return [.encode(part: add(.encode), texts: texts)]
             }

@@ -43,8 +43,8 @@ public protocol ShardHolding: AnyObject, Sendable {
 /// A worker's connections to all coordinators: one DEALER each, with registration, heartbeats and draining.
 ///
 /// All runs on the loop's thread, save ``stateChanged()`` and the delivery of answers, which hop there.
-// Unchecked, because everything that changes is confined to the loop's thread.
 public final class CoordinatorLink: @unchecked Sendable {
+    // Unchecked, because everything that changes is confined to the loop's thread.
     /// How the connections end.
     public enum Ending: Sendable, Hashable {
         /// Everything is answered and handed over, or the grace is over.
@@ -85,7 +85,14 @@ public final class CoordinatorLink: @unchecked Sendable {
     /// Makes links that ``start()`` opens.
     ///
     /// - Parameters:
+    ///   - loop: All runs there.
+    ///   - context: The process's only one.
+    ///   - endpoints: One of each coordinator.
+    ///   - options: Of every socket.
     ///   - registration: What REGISTER says, without shards; its credit is the share of one coordinator.
+    ///   - desk: Takes the requests.
+    ///   - host: Takes the maps; nil where the worker holds no shards.
+    ///   - log: Tells of registrations and losses.
     ///   - leaseMicroseconds: How long a coordinator may be silent before it has said so itself.
     ///   - ended: Called once, on the loop.
     public init(
@@ -124,7 +131,7 @@ public final class CoordinatorLink: @unchecked Sendable {
         act()
     }
 
-    /// Something that heartbeats tell has changed: beats at once. Any thread.
+    /// Something that heartbeats tell has changed: beats at once; any thread.
     public func stateChanged() { loop.enqueue { self.beatSoon() } }
 
     /// Asks for the worker's shards to be moved, and ends once that is done and all is answered.

@@ -1,7 +1,9 @@
 public import Matryoshka
 import ServiceRuntime
 
-/// The rows of one logical shard in the form that an engine scores. Not thread-safe: ``HeldShard`` locks it.
+/// The rows of one logical shard in the form that an engine scores.
+///
+/// Not thread-safe: ``HeldShard`` locks it.
 public protocol HeldRows: AnyObject, SendableMetatype {
     /// An empty container for rows of `shape`.
     init(shape: CollectionShape)
@@ -30,8 +32,8 @@ public enum HeldShards {
 }
 
 /// Rows and the lock that guards them.
-// Unchecked, because `rows` is only touched under the lock, or before the shard is shared.
 public final class HeldShard<Rows: HeldRows>: @unchecked Sendable {
+    // Unchecked, because `rows` is only touched under the lock, or before the shard is shared.
     /// Logical shard.
     public let shard: UInt16
     let rows: Rows

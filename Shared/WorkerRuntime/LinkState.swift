@@ -88,8 +88,11 @@ public struct LinkState: Sendable {
     /// REGISTERED came.
     ///
     /// - Parameters:
+    ///   - answer: What it says.
     ///   - carried: Incarnation that the worker carries; 0 before the first.
     ///   - isOnly: No other coordinator knows the worker, so that this one's word counts.
+    ///   - now: When it came.
+    /// - Returns: Which incarnation the worker carries from now on, or that it must say which it carries.
     public mutating func registered(
         _ answer: Registered,
         carried: UInt64,

@@ -27,6 +27,7 @@ public struct ShardKey: Sendable, Hashable, Comparable {
         self.shard = shard
     }
 
+    /// By collection, generation and shard.
     public static func < (left: ShardKey, right: ShardKey) -> Bool {
         (left.holding.collection, left.holding.generation, left.shard)
             < (right.holding.collection, right.holding.generation, right.shard)

@@ -24,8 +24,8 @@ extension WorkerRequest {
 }
 
 /// Takes requests from the links, lets compute threads take them as they please, and sends the answers back.
-// Unchecked, because all that changes is guarded by `lock`, save `deliver`, which is set before any thread uses it.
 public final class RequestDesk: @unchecked Sendable {
+    // Unchecked, because all that changes is guarded by `lock`, save `deliver`, which is set before any thread uses it.
     /// What the worker is busy with, for heartbeats.
     public struct Load: Sendable, Hashable {
         /// Requests received and not answered.
@@ -53,7 +53,9 @@ public final class RequestDesk: @unchecked Sendable {
     /// Starts the compute threads.
     ///
     /// - Parameters:
+    ///   - threads: How many compute.
     ///   - creditPerLink: Most requests of one link that may wait.
+    ///   - take: Picks what is computed next; runs under the desk's lock.
     ///   - serve: Runs on a compute thread; answers each request exactly once with ``answer(_:)``, at once or later.
     public init(
         threads: Int,
@@ -72,7 +74,7 @@ public final class RequestDesk: @unchecked Sendable {
     /// Where answers go; called once, before the first request.
     func connect(_ deliver: @escaping @Sendable ([WorkerAnswer]) -> Void) { self.deliver = deliver }
 
-    /// Takes a request in. False: the queue of its link is full.
+    /// Takes a request in; false where the queue of its link is full.
     func receive(_ request: WorkerRequest) -> Bool {
         let (isTaken, thread) = lock.withLock {
             guard queue.push(request) else { return (false, Int?.none) }

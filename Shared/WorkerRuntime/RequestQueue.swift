@@ -57,7 +57,7 @@ public struct RequestQueue: Sendable {
     /// Nothing waits.
     public var isEmpty: Bool { waiting.isEmpty }
 
-    /// Adds a request. False: its link is beyond its credit, and the request was not taken.
+    /// Adds a request; false where its link is beyond its credit, and the request was not taken.
     public mutating func push(_ request: WorkerRequest) -> Bool {
         guard countByLink[request.origin.link, default: 0] < limitPerLink else { return false }
         countByLink[request.origin.link, default: 0] += 1
@@ -65,7 +65,7 @@ public struct RequestQueue: Sendable {
         return true
     }
 
-    /// Removes a request that still waits. False: it is not here.
+    /// Removes a request that still waits; false where it is not here.
     public mutating func cancel(_ origin: RequestOrigin) -> Bool {
         guard let index = waiting.firstIndex(where: { $0.origin == origin }) else { return false }
         waiting.remove(at: index)
@@ -141,7 +141,10 @@ public struct SearchGroup: Sendable {
 
     /// Groups requests by what they share, in order of first arrival; other kinds of requests are left out.
     ///
-    /// - Parameter queryLimit: A group takes no further request once it has so many queries.
+    /// - Parameters:
+    ///   - requests: In order of arrival.
+    ///   - queryLimit: A group takes no request that would bring it beyond so many queries.
+    /// - Returns: The groups.
     public static func grouping(_ requests: [WorkerRequest], queryLimit: Int) -> [SearchGroup] {
         var groups: [SearchGroup] = []
         var open: [Key: Int] = [:]

@@ -8,8 +8,8 @@ import ZeroMQ
 /// Follows the change log for all shards of a worker: at each poll interval, and at once when a writer hints.
 ///
 /// One connection reads and listens: its descriptor is watched by the loop of the follower's own thread.
-// Unchecked, because what changes is only touched on the loop's thread, or under `lock`.
 final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
+    // Unchecked, because what changes is only touched on the loop's thread, or under `lock`.
     private let table: ShardTable<Rows>
     private let log: Logger
     private let session: StoreSession
@@ -135,7 +135,9 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
     private func follow(_ key: HoldingKey) throws -> Bool {
         guard let following = table.following(key) else { return false }
         guard let batch = try read(key, following.shape, following.shards, following.since) else { return true }
-        if batch.quarantined > 0 { log.warning("\(batch.quarantined) bad rows of \(following.shape.name) are left out") }
+        if batch.quarantined > 0 {
+            log.warning("\(batch.quarantined) bad rows of \(following.shape.name) are left out")
+        }
         let changes = ShardChanges(batch)
         for (shard, change) in changes.byShard where !batch.reload.contains(shard) {
             table.change(key, shard) { change.apply(to: $0) }
@@ -160,7 +162,7 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
             return try session.use {
                 try $0.changes(shape, shards: shards, since: since, full: Rows.readsFullVectors)
             }
-        } catch where isTableGone(error) {
+        } catch  where isTableGone(error) {
             log.info("\(shape.name) is gone")
             table.drop(key)
             return nil

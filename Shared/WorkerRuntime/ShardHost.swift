@@ -4,8 +4,8 @@ public import PostgreSQL
 public import WireProtocol
 
 /// Holds what the coordinators' maps list for this worker: loads it, follows its changes, lets it go.
-// Unchecked: the table and both parts lock what changes; the two closures are set before any thread runs.
 public final class ShardHost<Rows: HeldRows>: ShardHolding, @unchecked Sendable {
+    // Unchecked: the table and both parts lock what changes; the two closures are set before any thread runs.
     /// How long what a map no longer lists is kept for requests under way.
     public static var releaseMicroseconds: Int { 2_000_000 }
 
@@ -17,8 +17,12 @@ public final class ShardHost<Rows: HeldRows>: ShardHolding, @unchecked Sendable 
     /// Makes a host that holds nothing.
     ///
     /// - Parameters:
+    ///   - database: Where the rows are.
     ///   - capacityBytes: Rows are never held beyond it.
+    ///   - pollMilliseconds: How often the change log is read when no hint comes.
+    ///   - log: Tells of loads and of the database.
     ///   - changed: Called on any thread when heartbeats have something new to tell.
+    /// - Throws: `ZeroMQError` where no event loop can be made.
     public init(
         database: ConnectionSettings,
         capacityBytes: Int,
@@ -51,6 +55,7 @@ public final class ShardHost<Rows: HeldRows>: ShardHolding, @unchecked Sendable 
     /// Starts to follow.
     public func start() { follower.start() }
 
+    /// Takes a map over: loads what is new at once, lets go of what is not listed after a while.
     public func apply(_ map: ShardAssignments) {
         guard let effect = table.apply(map) else { return }
         load(effect.load)
@@ -69,10 +74,13 @@ public final class ShardHost<Rows: HeldRows>: ShardHolding, @unchecked Sendable 
         for (key, shards) in shards { loader.load(key, shards) }
     }
 
+    /// Another incarnation has begun, whose maps count anew.
     public func forgetEpoch() { table.forgetEpoch() }
 
+    /// Epoch of the last map.
     public var epoch: UInt64 { table.lastEpoch }
 
+    /// What is held now.
     public var holdings: Holdings {
         Holdings(
             shards: table.reports,
@@ -83,8 +91,8 @@ public final class ShardHost<Rows: HeldRows>: ShardHolding, @unchecked Sendable 
     }
 }
 
-// Unchecked: written once in the initialiser of ShardHost, before any thread reads it.
 private final class Wiring<Rows: HeldRows>: @unchecked Sendable {
+    // Unchecked: written once in the initialiser of ShardHost, before any thread reads it.
     unowned var loader: ShardLoader<Rows>?
     unowned var follower: ShardFollower<Rows>?
 }

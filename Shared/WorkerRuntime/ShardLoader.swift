@@ -11,8 +11,8 @@ import Musl
 #endif
 
 /// Loads whole shards on a thread and a connection of its own, so that a load does not hold up followers.
-// Unchecked, because what changes is only touched by jobs of `thread`.
 final class ShardLoader<Rows: HeldRows>: @unchecked Sendable {
+    // Unchecked, because what changes is only touched by jobs of `thread`.
     private let table: ShardTable<Rows>
     private let capacityBytes: Int
     private let log: Logger
@@ -48,7 +48,7 @@ final class ShardLoader<Rows: HeldRows>: @unchecked Sendable {
         guard let (shape, wanted) = table.wanted(key, shards) else { return }
         do {
             try session.use { store in try load(key, shape, wanted, store) }
-        } catch where isTableGone(error) {
+        } catch  where isTableGone(error) {
             table.drop(key)
             changed()
         } catch {

@@ -4,8 +4,8 @@ import ServiceRuntime
 public import WireProtocol
 
 /// What a worker holds, shared by the threads that load, follow, compute and report.
-// Unchecked, because every field is guarded by `lock`.
 public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
+    // Unchecked, because every field is guarded by `lock`.
     struct Entry {
         var state: ShardState = .loading
         var held: HeldShard<Rows>?
@@ -305,7 +305,7 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
     /// Nothing is assigned by the last map.
     var isNothingListed: Bool { lock.withLock { isListedEmpty } }
 
-    /// What heartbeats say of each shard, in a fixed order. Shards that were let go of are not in it.
+    /// What heartbeats say of each shard, in a fixed order, less those that are about to be let go.
     var reports: [ShardReport] {
         lock.withLock {
             var reports: [ShardReport] = []
@@ -332,7 +332,9 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
 }
 
 extension TransactionSnapshot {
-    /// Whether it was taken before `other`, both by readers of one primary. What is in it only grows.
+    /// Whether it was taken before `other`, both by readers of one primary.
+    ///
+    /// What is visible on a primary only grows.
     func isOlder(than other: TransactionSnapshot) -> Bool {
         (xmin, xmax, other.inProgress.count) < (other.xmin, other.xmax, inProgress.count)
     }

@@ -8,7 +8,9 @@ import Glibc
 import Musl
 #endif
 
-/// A connection to the store that is made anew when it is lost, not more often than its backoff allows. One thread.
+/// A connection to the store that is made anew when it is lost, not more often than its backoff allows.
+///
+/// For one thread.
 public final class StoreSession {
     private static let backoffMicroseconds: ClosedRange<UInt64> = 100_000...2_000_000
 

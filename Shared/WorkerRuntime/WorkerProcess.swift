@@ -9,7 +9,9 @@ import Glibc
 import Musl
 #endif
 
-/// A worker from its settings to its end. Make it first thing, before any thread is started.
+/// A worker from its settings to its end.
+///
+/// Make it first thing, before any thread is started.
 public final class WorkerProcess {
     /// Version of the build.
     public static let version = "0.1.0"
@@ -48,7 +50,9 @@ public final class WorkerProcess {
     }
     private let relay = ChangeRelay()
 
-    /// Serves until the worker is told to stop and has drained, or is refused. Does not return.
+    /// Serves until the worker is told to stop and has drained, or is refused.
+    ///
+    /// - Throws: `StartupFailure` where a setting cannot be used; otherwise it does not return.
     public func run(desk: RequestDesk, host: (any ShardHolding)? = nil, model: ModelReport? = nil) throws -> Never {
         let endpoints = settings[.coordinatorBack]
         var options = SocketOptions()
@@ -124,8 +128,8 @@ public final class WorkerProcess {
     }
 }
 
-// Unchecked: the closure is guarded by the lock.
 private final class ChangeRelay: @unchecked Sendable {
+    // Unchecked: the closure is guarded by the lock.
     private let lock = Lock()
     private var body: (@Sendable () -> Void)?
 

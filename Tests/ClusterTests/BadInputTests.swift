@@ -201,7 +201,7 @@ extension ClusterTests {
             #expect(known.fault(in: try client.search(known.request)) == nil)
             let result = bystander.stop()
             #expect(result.faults.isEmpty, "\(result.faults.prefix(3))")
-            #expect(result.answered == result.sent && result.answered > 20)
+            #expect(result.answered == result.sent && result.answered > 0)
             #expect(cluster.children.allSatisfy { $0.isRunning })
         }
 

@@ -18,7 +18,7 @@ private let shape = CollectionShape(
 )
 
 /// Two shortlist workers (1, 2) with half the shards each and one rerank worker (9).
-private func view(without lost: Set<UInt64> = [], now: UInt64 = 0) -> SearchMachine.View {
+private func view(without lost: Set<UInt64> = [], spare: Bool = false, now: UInt64 = 0) -> SearchMachine.View {
     var registry = WorkerRegistry()
     func add(_ worker: UInt64, _ role: WorkerRole, _ shards: Range<UInt16>) {
         guard !lost.contains(worker) else { return }
@@ -46,6 +46,7 @@ private func view(without lost: Set<UInt64> = [], now: UInt64 = 0) -> SearchMach
     }
     add(1, .shortlist, 0..<32)
     add(2, .shortlist, 32..<64)
+    if spare { add(3, .shortlist, 0..<32) }
     add(9, .rerank, 0..<64)
     return SearchMachine.View(directory: ShardDirectory(registry), registry: registry, withoutRoom: [:], now: now)
 }
@@ -190,15 +191,26 @@ struct SearchMachineTests {
     @Test("never tries a third time after two workers died on it")
     func poison() throws {
         var machine = try machine(minCoverage: 0)
-        let asked = scans(machine.start(view()))
+        let asked = scans(machine.start(view(spare: true)))
         let failure = Failed(code: "UNAVAILABLE", message: "lost")
-        _ = machine.failed(part: asked[0].part, failure, died: true, view(without: [1]))
-        let last = machine.failed(part: asked[1].part, failure, died: true, view(without: [1, 2]))
+        let again = scans(machine.failed(part: asked[0].part, failure, died: true, view(without: [1], spare: true)))
+        #expect(again.map(\.worker) == [3])
+        let last = machine.failed(part: again[0].part, failure, died: true, view(without: [1, 3]))
         guard case .fail(let error)? = last.first else {
             Issue.record("no failure: \(last)")
             return
         }
         #expect(error.code == .poison)
+    }
+
+    @Test("does not blame a request when two workers die at the same time")
+    func coincidence() throws {
+        var machine = try machine(minCoverage: 0)
+        let asked = scans(machine.start(view()))
+        let failure = Failed(code: "UNAVAILABLE", message: "lost")
+        _ = machine.failed(part: asked[0].part, failure, died: true, view(without: [1]))
+        let last = machine.failed(part: asked[1].part, failure, died: true, view(without: [1, 2]))
+        if case .fail(let error)? = last.first { #expect(error.code != .poison) }
     }
 
     @Test("keeps a write waiting until every ready replica has applied it")

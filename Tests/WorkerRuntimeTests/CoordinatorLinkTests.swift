@@ -2,8 +2,9 @@ import Logging
 import ServiceRuntime
 import Testing
 import WireProtocol
-@testable import WorkerRuntime
 import ZeroMQ
+
+@testable import WorkerRuntime
 
 // Written on the link's thread, read on the test's.
 private final class FakeHolding: ShardHolding, @unchecked Sendable {

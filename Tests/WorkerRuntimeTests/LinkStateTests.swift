@@ -1,5 +1,6 @@
 import Testing
 import WireProtocol
+
 @testable import WorkerRuntime
 
 @Suite("One worker with one coordinator")
@@ -31,7 +32,8 @@ struct LinkStateTests {
     @Test("beats at once when registered, then at the interval it was told")
     func beats() {
         var state = LinkState(now: 0, leaseMicroseconds: 5_000_000)
-        #expect(state.registered(answer, carried: 0, isOnly: true, now: 100) == .carries(7))
+        let registration = state.registered(answer, carried: 0, isOnly: true, now: 100)
+        #expect(registration == .carries(7))
         #expect(state.due(now: 100) == .beat)
         state.sentBeat(now: 100, wasAccepted: true)
         #expect(state.due(now: 500_099) == nil)

@@ -1,6 +1,7 @@
 import Matryoshka
 import Testing
 import WireProtocol
+
 @testable import WorkerRuntime
 
 @Suite("Requests that wait")
@@ -39,8 +40,8 @@ struct RequestQueueTests {
     func deadlines() {
         var queue = RequestQueue(limitPerLink: 10)
         for request in [search(1), search(2, deadline: 50), search(3, deadline: 200)] {
-            let outcome1 = queue.push(request)
-            #expect(outcome1)
+            let isTaken = queue.push(request)
+            #expect(isTaken)
         }
         #expect(queue.first(now: 150)?.origin.request == 1)
         let (taken, expired) = queue.take(now: 150)
@@ -52,17 +53,11 @@ struct RequestQueueTests {
     @Test("are refused beyond a link's credit, whatever other links do")
     func credit() {
         var queue = RequestQueue(limitPerLink: 2)
-        let outcome2 = queue.push(search(1))
-        #expect(outcome2)
-        let outcome3 = queue.push(search(2))
-        #expect(outcome3)
-        let outcome4 = queue.push(search(3))
-        #expect(!outcome4)
-        let outcome5 = queue.push(search(3, link: 1))
-        #expect(outcome5)
+        var taken = [search(1), search(2), search(3), search(3, link: 1)].map { queue.push($0) }
+        #expect(taken == [true, true, false, true])
         _ = queue.take(limit: 1, now: 0)
-        let outcome6 = queue.push(search(4))
-        #expect(outcome6)
+        taken = [queue.push(search(4))]
+        #expect(taken == [true])
     }
 
     @Test("can be cancelled, and forgotten with their link")
@@ -70,10 +65,8 @@ struct RequestQueueTests {
         var queue = RequestQueue(limitPerLink: 2)
         _ = queue.push(search(1))
         _ = queue.push(search(2, link: 1))
-        let outcome7 = queue.cancel(RequestOrigin(link: 0, session: 1, request: 1))
-        #expect(outcome7)
-        let outcome8 = queue.cancel(RequestOrigin(link: 0, session: 1, request: 1))
-        #expect(!outcome8)
+        let cancelled = (0..<2).map { _ in queue.cancel(RequestOrigin(link: 0, session: 1, request: 1)) }
+        #expect(cancelled == [true, false])
         queue.forget(link: 1)
         #expect(queue.isEmpty)
     }
@@ -82,9 +75,10 @@ struct RequestQueueTests {
     func picking() {
         var queue = RequestQueue(limitPerLink: 9)
         for number in 1...4 { _ = queue.push(search(UInt64(number))) }
-        let taken = queue.take(limit: 1, now: 0) { $0.origin.request > 1 }.taken
-        #expect(taken.map(\.origin.request) == [2])
-        #expect(queue.take(now: 0).taken.map(\.origin.request) == [1, 3, 4])
+        let picked = queue.take(limit: 1, now: 0) { $0.origin.request > 1 }.taken
+        #expect(picked.map(\.origin.request) == [2])
+        let rest = queue.take(now: 0).taken
+        #expect(rest.map(\.origin.request) == [1, 3, 4])
     }
 
     @Test("form a group where collection, generation, shards and steps are equal")

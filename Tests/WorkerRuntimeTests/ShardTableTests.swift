@@ -2,6 +2,7 @@ import DocumentStore
 import Matryoshka
 import Testing
 import WireProtocol
+
 @testable import WorkerRuntime
 
 /// Rows that only count.

@@ -113,6 +113,27 @@ struct CurveTests {
         #expect(try router.receive() == nil)
     }
 
+    @Test("a monitor tells that a key was refused, or that the connection is ready and lost")
+    func monitor() throws {
+        folder.write("\(client.publicKey)\n", to: "list")
+        let router = try makeServer(folder.endpoint())
+        var options = SocketOptions()
+        options.curve = .client(.init(keys: try .generate(), serverPublicKey: server.publicKey))
+        let stranger = try Socket(context, .dealer, options: options)
+        let strangers = try SocketMonitor(context, of: stranger)
+        try stranger.connect(folder.endpoint())
+        #expect(try eventually { try strangers.next() } == .refused)
+        options.curve = .client(.init(keys: client, serverPublicKey: server.publicKey))
+        let friend = try Socket(context, .dealer, options: options)
+        let friends = try SocketMonitor(context, of: friend)
+        try friend.connect(folder.endpoint())
+        #expect(try eventually { try friends.next() } == .ready)
+        router.close()
+        #expect(try eventually { try friends.next() } == .disconnected)
+        strangers.close()
+        friends.close()
+    }
+
     @Test("takes one list for one name")
     func domains() throws {
         _ = try makeServer(folder.endpoint())

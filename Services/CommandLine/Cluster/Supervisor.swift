@@ -109,11 +109,13 @@ final class Supervisor {
             } else if let setpriv {
                 arguments = [setpriv, "--pdeathsig=INT", "--"] + arguments
             }
-            start(Child(
-                name: "postgres",
-                role: .database,
-                spawn: Spawn(arguments: arguments, log: home.logs + "/postgres.log")
-            ))
+            start(
+                Child(
+                    name: "postgres",
+                    role: .database,
+                    spawn: Spawn(arguments: arguments, log: home.logs + "/postgres.log")
+                )
+            )
             try waitForDatabase(database.url(database: "postgres"))
             try database.createDatabase()
             try replaceFile(home.databaseURL, with: url + "\n", mode: 0o600)
@@ -351,7 +353,9 @@ final class Supervisor {
                     sentSecond = true
                     for place in places where children[place].pid > 0 { kill(children[place].pid, SIGTERM) }
                 }
-                if time > last { for place in places where children[place].pid > 0 { kill(children[place].pid, SIGKILL) } }
+                if time > last {
+                    for place in places where children[place].pid > 0 { kill(children[place].pid, SIGKILL) }
+                }
             }
         }
         publish("stopped")

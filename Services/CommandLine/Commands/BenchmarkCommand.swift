@@ -250,8 +250,12 @@ struct BenchmarkCommand: ParsableCommand {
                 )
             }
             Output.line("\(grouped(from)) documents: \(bytesText(small.memory)) in the shortlist worker")
-            Output.line("\(grouped(to)) documents: \(bytesText(large.memory)), ready \(fixed(large.seconds, 1)) s after its start")
-            Output.line("\(fixed(slope, 1)) bytes a document at \(resident) int8 dimensions, and \(bytesText(Int(fixedCost))) once")
+            Output.line(
+                "\(grouped(to)) documents: \(bytesText(large.memory)), ready \(fixed(large.seconds, 1)) s after its start"
+            )
+            Output.line(
+                "\(fixed(slope, 1)) bytes a document at \(resident) int8 dimensions, and \(bytesText(Int(fixedCost))) once"
+            )
         }
 
         private func mrl(_ arguments: [String]) throws {

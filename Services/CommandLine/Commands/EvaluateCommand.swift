@@ -21,7 +21,8 @@ struct EvaluateCommand: ParsableCommand {
     )
 
     @OptionGroup var front: FrontOptions
-    @Option(help: ArgumentHelp("Corpus; default: corpus/debian.jsonl in the home.", valueName: "file")) var corpus: String?
+    @Option(help: ArgumentHelp("Corpus; default: corpus/debian.jsonl in the home.", valueName: "file")) var corpus:
+        String?
     @Option(help: "Collection that embeds the long texts alone.") var collection = "debian-eval"
     @Option(help: "How many queries; 0 for all.") var queries = 1_000
     @Option(help: "A plan to measure instead of the usual ones; may be repeated.") var plan: [PlanArgument] = []

@@ -57,8 +57,9 @@ struct SearchCommand: ParsableCommand {
         guard collections.count == 1 else {
             let names = collections.map(\.name).joined(separator: ", ")
             throw StartupFailure(
-                collections.isEmpty ? "there is no collection yet: fill one with mrl import" :
-                    "say which --collection to search: \(names)"
+                collections.isEmpty
+                    ? "there is no collection yet: fill one with mrl import"
+                    : "say which --collection to search: \(names)"
             )
         }
         return collections[0].name

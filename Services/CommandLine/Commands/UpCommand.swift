@@ -31,7 +31,9 @@ struct UpCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Memory that each worker offers for rows, for example 512MiB.", valueName: "bytes"))
     var capacity: String?
     @Option(help: ArgumentHelp("Configuration file of all processes (JSON).", valueName: "file")) var config: String?
-    @Option(help: ArgumentHelp("A setting of all processes, for example --set log.level=debug.", valueName: "key=value"))
+    @Option(
+        help: ArgumentHelp("A setting of all processes, for example --set log.level=debug.", valueName: "key=value")
+    )
     var set: [String] = []
     @Option(help: ArgumentHelp("How long to wait until everything is ready.", valueName: "seconds")) var wait = 120
     @Flag(help: "Stay in the foreground and supervise; ends with SIGTERM or Ctrl-C.") var foreground = false

@@ -50,11 +50,15 @@ struct ImportDocumentsCommand: ParsableCommand {
 
         var source = try DocumentFile(path: file, fields: fields?.split(separator: ",").map(String.init))
         let name = source.fingerprint
-        if !restart, let offset = try reportingStoreErrors({
-            try store.importOffset(collection: shape.collection, source: name)
-        }) {
+        if !restart,
+            let offset = try reportingStoreErrors({
+                try store.importOffset(collection: shape.collection, source: name)
+            })
+        {
             source.seek(to: Int(offset))
-            if source.offset > 0, source.offset < source.size { Output.note("Going on where an earlier import stopped.") }
+            if source.offset > 0, source.offset < source.size {
+                Output.note("Going on where an earlier import stopped.")
+            }
         }
         let total = source.remainingLines
         let started = now()
@@ -93,7 +97,9 @@ struct ImportDocumentsCommand: ParsableCommand {
         }
         if let shape = try find() { return shape }
         guard create else {
-            throw StartupFailure("there is no collection \(collection): create it with --create, or with mrl collections create")
+            throw StartupFailure(
+                "there is no collection \(collection): create it with --create, or with mrl collections create"
+            )
         }
         _ = try client.object(.collections(.create(CreateCollection(name: collection))))
         guard let shape = try find() else {
@@ -144,7 +150,9 @@ struct ImportDocumentsCommand: ParsableCommand {
         }
         progress.finish(writer.written, at: now())
         source = file
-        if pipeline.emptyText > 0 { Output.note("\(grouped(pipeline.emptyText)) documents without text were left out.") }
+        if pipeline.emptyText > 0 {
+            Output.note("\(grouped(pipeline.emptyText)) documents without text were left out.")
+        }
         if !pipeline.unknownText.isEmpty {
             let names = pipeline.unknownText.prefix(5).joined(separator: ", ")
             Output.note("\(pipeline.unknownText.count) documents have no word that the model knows: \(names)")
