@@ -20,7 +20,9 @@ public struct Admission: Sendable {
         case clientFull
     }
 
-    /// Takes a request in, or says why not. A single request is always taken when nothing else is under way.
+    /// Takes a request in, or says why not.
+    ///
+    /// A single request is always taken when nothing else is under way.
     public mutating func admit(client: [UInt8], cost: Int) -> Refusal? {
         let own = clients[client, default: 0]
         if own > 0, own + cost > perClient { return .clientFull }

@@ -83,7 +83,9 @@ public struct SearchMachine: Sendable {
     private var failedWorkers: Set<UInt64> = []
     private var attempts = 0
     private var deaths = 0
-    /// By part: deaths before it was sent. Workers that die at the same time are one coincidence, not two tries.
+    /// By part: deaths before it was sent.
+    ///
+    /// Workers that die at the same time are one coincidence, not two tries.
     private var sentAfterDeaths: [Int: Int] = [:]
     private var degraded: [String] = []
     private var rescoredNewer = 0

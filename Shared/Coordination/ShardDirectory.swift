@@ -19,6 +19,7 @@ public struct Holding: Sendable, Hashable, Comparable {
         self.role = role
     }
 
+    /// Orders by rising rank.
     public static func < (left: Holding, right: Holding) -> Bool {
         (left.collection, left.generation, left.role.rawValue) < (
             right.collection, right.generation, right.role.rawValue
@@ -131,6 +132,7 @@ public struct ShardDirectory: Sendable {
     /// Asks each shard once, at the ready replica whose worker has the least to do.
     ///
     /// - Parameters:
+    ///   - holding: What is asked for.
     ///   - shards: Logical shards, ascending.
     ///   - avoiding: Workers that have failed for this request.
     ///   - load: Requests in flight by worker; a worker without an entry is not asked.

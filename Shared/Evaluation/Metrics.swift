@@ -1,4 +1,6 @@
-/// Measures of a ranking. Ranks count from 1.
+/// Measures of a ranking.
+///
+/// Ranks count from 1.
 public enum Metrics {
     /// Mean reciprocal rank: a query whose item ranks below `k`, or not at all (nil), counts 0.
     public static func meanReciprocalRank(_ ranks: [Int?], at k: Int) -> Double {

@@ -2,7 +2,9 @@ import Glibc
 
 /// What a training run is made of.
 public struct TrainingSettings: Sendable, Hashable {
-    /// Sizes M, ascending; the last one is the full size. Each is a multiple of 8.
+    /// Sizes M, ascending; the last one is the full size.
+    ///
+    /// Each is a multiple of 8.
     public var nesting = [8, 16, 32, 64, 128, 256]
     /// Passes over the pairs.
     public var epochs = 4
@@ -76,6 +78,7 @@ public struct StaticTrainer: Sendable {
     ///   - validation: Decide which epoch's table is kept, and end the run when the loss rises.
     ///   - tokenCount: Rows of the table.
     ///   - progress: Called after every step.
+    /// - Returns: The table of the best epoch, with its record.
     public func train(
         _ pairs: TrainingPairs,
         validation: TrainingPairs,

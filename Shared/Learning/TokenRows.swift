@@ -41,8 +41,9 @@ public struct TrainingPairs: Sendable {
         keys.append((query.hashed, document.hashed))
     }
 
-    /// Batches of `size` pairs in random order, none with the same query or document twice: each would be a wrong
-    /// negative of the other. What does not fill a batch at the end is left out.
+    /// Batches of `size` pairs in random order, none with the same query or document twice.
+    ///
+    /// Each would be a wrong negative of the other. What does not fill a batch at the end is left out.
     func batches(of size: Int, using generator: inout SeededGenerator) -> [[Int]] {
         var waiting: [Int] = []
         var order = Array(0..<count).shuffled(using: &generator)[...]

@@ -18,7 +18,9 @@ public struct Candidate: Sendable, Hashable {
     }
 }
 
-/// The order of all results: score descending, then id ascending. NaN counts as less than every number.
+/// The order of all results: score descending, then id ascending.
+///
+/// NaN counts as less than every number.
 @inlinable
 public func ranksBefore(score left: Float, id leftID: Int64, than right: Float, id rightID: Int64) -> Bool {
     if left == right { return leftID < rightID }

@@ -14,7 +14,9 @@ public struct CollectionShape: Sendable, Hashable {
     public var isMatryoshka: Bool
     /// How vectors are compared.
     public var similarity: Similarity
-    /// Width W of the stored head; fixed. int8 scales are taken over it.
+    /// Width W of the stored head; fixed.
+    ///
+    /// Int8 scales are taken over it.
     public var storedHeadWidth: Int
     /// H, at most W.
     public var residentWidth: Int

@@ -43,6 +43,7 @@ public struct Coverage: Sendable, Hashable {
     /// Every shard answered.
     public var isComplete: Bool { shardsOK == shardsTotal }
 
+    /// Equal in all that they hold.
     public static func == (left: Coverage, right: Coverage) -> Bool {
         left.shardsTotal == right.shardsTotal && left.shardsOK == right.shardsOK
             && left.rowsSearched == right.rowsSearched && left.rowsTotal == right.rowsTotal
@@ -50,6 +51,7 @@ public struct Coverage: Sendable, Hashable {
             && left.missing.map(\.reason) == right.missing.map(\.reason)
     }
 
+    /// Hashes what tells two apart.
     public func hash(into hasher: inout Hasher) {
         hasher.combine(shardsOK)
         hasher.combine(rowsSearched)

@@ -16,6 +16,7 @@ public enum Precision: String, Sendable, Hashable, Comparable, CaseIterable, Cod
         }
     }
 
+    /// Orders by rising rank.
     public static func < (left: Precision, right: Precision) -> Bool { left.rank < right.rank }
 }
 
@@ -44,8 +45,10 @@ public struct Stage: Sendable, Hashable {
     }
 }
 
-/// Stages of a search, from few dimensions and many rows to all dimensions and k rows
-/// (adaptive retrieval and funnel: Kusupati et al. 2022, §4.3.1).
+/// Stages of a search, from few dimensions and many rows to all dimensions and k rows (adaptive retrieval and funnel:
+/// Kusupati et al.
+///
+/// 2022, §4.3.1).
 public struct Plan: Sendable, Hashable, CustomStringConvertible {
     /// In the order in which they run.
     public var stages: [Stage]
@@ -58,6 +61,7 @@ public struct Plan: Sendable, Hashable, CustomStringConvertible {
     /// - Parameters:
     ///   - k: Hits asked for.
     ///   - space: What the collection allows.
+    /// - Returns: A plan that resolves in `space`.
     public static func standard(k: Int, in space: PlanSpace) -> Plan {
         let full = space.dimensions
         let first = max(space.smallestDimensions, min(64, space.residentWidth))
@@ -68,6 +72,7 @@ public struct Plan: Sendable, Hashable, CustomStringConvertible {
         return Plan(stages: [Stage(dimensions: first, keep: keep), Stage(dimensions: full, keep: k)])
     }
 
+    /// Description.
     public var description: String {
         stages.map { stage in
             let suffix = stage.precision.map { "," + $0.rawValue } ?? ""
@@ -119,7 +124,9 @@ public enum SearchLimits {
     public static let stagesMax = 16
 }
 
-/// Why a plan is refused. ``field`` names the place, ``allowed`` what would pass.
+/// Why a plan is refused.
+///
+/// ``field`` names the place, ``allowed`` what would pass.
 public struct PlanError: Error, Sendable, Hashable {
     /// For example `plan[1].keep`.
     public var field: String
@@ -160,7 +167,9 @@ public struct ResolvedPlan: Sendable, Hashable {
 
     /// All steps in order; never empty.
     public var steps: [Step]
-    /// How many of the first steps the shortlist workers score. 0: rerank workers scan all rows for the first step.
+    /// How many of the first steps the shortlist workers score.
+    ///
+    /// 0: rerank workers scan all rows for the first step.
     public var residentCount: Int
 
     /// Makes a resolved plan; used by ``Plan/resolved(in:)`` and by decoders.

@@ -33,6 +33,7 @@ public struct TransactionSnapshot: Sendable, Hashable, CustomStringConvertible {
         return !inProgress.contains(transaction)
     }
 
+    /// Description.
     public var description: String {
         "\(xmin):\(xmax):" + inProgress.map(String.init).joined(separator: ",")
     }

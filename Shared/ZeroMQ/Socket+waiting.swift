@@ -6,6 +6,7 @@ extension Socket {
     ///
     /// - Parameter milliseconds: At most so long.
     /// - Returns: False when none came.
+    /// - Throws: ``ZeroMQError`` where the library fails.
     public func waitForMessage(milliseconds: Int) throws(ZeroMQError) -> Bool {
         guard let handle else { preconditionFailure("the socket is closed") }
         var item = zmq_pollitem_t(socket: handle, fd: 0, events: Int16(ZMQ_POLLIN), revents: 0)

@@ -39,9 +39,13 @@ final class ImportPipeline {
     /// Documents without text.
     private(set) var emptyText = 0
 
+    /// Makes a pipeline.
+    ///
     /// - Parameters:
-    ///   - writer: Takes the rows of one transaction and the offset after them.
+    ///   - client: Encodes.
+    ///   - collection: Whose model encodes.
     ///   - isCancelled: Asked often; once true, what is under way is finished and nothing more is read.
+    ///   - writer: Takes the rows of one transaction and the offset after them.
     init(
         client: FrontClient,
         collection: String,
@@ -59,6 +63,7 @@ final class ImportPipeline {
     /// - Parameters:
     ///   - next: The next document, or nil.
     ///   - offset: Where the source goes on after the last one given.
+    /// - Throws: What encoding, writing or the source throws.
     func run(next: () throws -> ImportedDocument?, offset: () -> Int) throws {
         var isAtEnd = false
         while true {

@@ -128,7 +128,7 @@ struct HeldOutQueries {
     /// Id of the document that each is about.
     var targets: [String]
 
-    /// - Parameter limit: At most so many, spread over the corpus; 0: all.
+    /// Reads them; at most `limit`, spread over the corpus, or all where it is 0.
     init(corpus path: String, limit: Int) throws {
         let corpus: Corpus
         do { corpus = try Corpus(path: path) } catch { throw StartupFailure("\(error)") }

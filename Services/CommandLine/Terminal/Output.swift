@@ -112,8 +112,7 @@ struct ProgressLine {
     private let startedFrom: Int
     private var shownAt = 0.0
 
-    /// - Parameters:
-    ///   - startedFrom: What an earlier run had done; it does not count towards the rate.
+    /// Starts a line; what an earlier run had done (`startedFrom`) does not count towards the rate.
     init(_ label: String, total: Int, startedFrom: Int = 0, at time: Double) {
         self.label = label
         self.total = total
