@@ -117,7 +117,7 @@ extension CoordinatorService {
             )
         }
         // A thousand registrations without a database in between: numbers above every block stay unique to us.
-        guard let first = incarnations.first else { return UInt64.max - UInt64.random(in: 0..<(1 << 40)) }
+        guard let first = incarnations.first else { return UInt64(Int64.max) - UInt64.random(in: 0..<(1 << 40)) }
         incarnations = (first + 1)..<incarnations.upperBound
         return first
     }

@@ -165,9 +165,13 @@ extension CoordinatorService {
         let width = shape.residentPrecision == .int8 ? shape.residentWidth : shape.residentWidth * 4
         let perRow = role == .shortlist ? width + 20 : shape.dimensions * 4 + 56
         let expected = max(0, record.rowsEstimate) / Slots.shardCount * perRow
-        let bytes = (0..<UInt16(Slots.shardCount)).map { shard in
-            directory.replicas(of: holding, shard: shard).filter { $0.state == .ready }.map(\.bytes).max() ?? expected
+        // What a lost worker last reported is a better guess than the table's statistics.
+        var bytes = shardBytes[holding] ?? Array(repeating: expected, count: Slots.shardCount)
+        for shard in bytes.indices {
+            let ready = directory.replicas(of: holding, shard: UInt16(shard)).filter { $0.state == .ready }
+            bytes[shard] = ready.map(\.bytes).max() ?? max(bytes[shard], expected)
         }
+        shardBytes[holding] = bytes
         return Placement.Demand(holding: holding, shardBytes: bytes)
     }
 

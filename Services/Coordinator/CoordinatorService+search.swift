@@ -21,12 +21,14 @@ extension CoordinatorService {
             let record = try resolve(request.collection)
             let shape = record.shape
             running[key]?.collection = shape.collection
-            if let model = request.model, !shape.model.isEmpty, model != shape.model {
+            if let model = request.model, model != shape.model {
                 throw FrontError(
                     .modelMismatch,
                     field: "model",
-                    "the collection's vectors are of model \(shape.model)",
-                    allowed: shape.model
+                    shape.model.isEmpty
+                        ? "the collection is bound to no model"
+                        : "the collection's vectors are of model \(shape.model)",
+                    allowed: shape.model.isEmpty ? "leave it out" : shape.model
                 )
             }
             if case .vectors(_, _, let width) = request.query, width != shape.dimensions {

@@ -12,7 +12,7 @@ extension CoordinatorService {
             let record = try resolve(request.collection)
             let shape = record.shape
             running[key]?.collection = shape.collection
-            if let model = request.model, !shape.model.isEmpty, model != shape.model {
+            if let model = request.model, model != shape.model {
                 throw FrontError(
                     .modelMismatch,
                     field: "model",
@@ -22,9 +22,10 @@ extension CoordinatorService {
             }
             guardDeadline(key, "the write was not confirmed within the deadline; it may still be committed")
             var rows: [(index: Int, row: UpsertRow)] = []
-            var failures: [RowFailure] = []
+            var failures = request.refused
             var texts: [(place: Int, text: String)] = []
-            for (index, document) in request.documents.enumerated() {
+            for document in request.documents {
+                let index = document.index
                 var vector: [Float]?
                 if let at = document.vectorIndex {
                     guard request.width == shape.dimensions else {
@@ -179,7 +180,16 @@ extension CoordinatorService {
                 collection: shape.collection,
                 rows: good,
                 idempotency: idempotency,
-                reply: { StoredReply(applied: $0.applied, skipped: failures.count, token: $0.token).text }
+                reply: {
+                    WriteReply(
+                        applied: $0.applied,
+                        failures: failures,
+                        state: "durable",
+                        token: $0.token,
+                        replayed: false
+                    )
+                    .storedText
+                }
             )
             return (outcome, failures)
         }
@@ -198,19 +208,32 @@ extension CoordinatorService {
                     collection: shape.collection,
                     externalIDs: request.ids,
                     idempotency: idempotency,
-                    reply: { StoredReply(applied: $0.applied, skipped: $0.unknown.count, token: $0.token).text }
+                    reply: {
+                        WriteReply(
+                            applied: $0.applied,
+                            failures: Self.unknown($0.unknown, of: request.ids),
+                            state: "durable",
+                            token: $0.token,
+                            replayed: false
+                        ).storedText
+                    }
                 )
-                let unknown = Set(outcome.unknown)
-                let failures = request.ids.enumerated().filter { unknown.contains($0.element) }.map {
-                    RowFailure(
-                        index: $0.offset,
-                        error: FrontError(.notFound, field: "ids[\($0.offset)]", "there is no document \($0.element)")
-                    )
-                }
+                let failures = Self.unknown(outcome.unknown, of: request.ids)
                 return (outcome, failures)
             }
         } catch {
             fail(key, error)
+        }
+    }
+
+    /// Ids are compared by their bytes: Swift takes "é" and "e" with a combining accent for the same.
+    private static func unknown(_ unknown: [String], of ids: [String]) -> [RowFailure] {
+        let bytes = Set(unknown.map { Array($0.utf8) })
+        return ids.enumerated().filter { bytes.contains(Array($0.element.utf8)) }.map {
+            RowFailure(
+                index: $0.offset,
+                error: FrontError(.notFound, field: "ids[\($0.offset)]", "there is no document \($0.element)")
+            )
         }
     }
 
@@ -233,19 +256,9 @@ extension CoordinatorService {
                 switch result {
                 case .failure(let error): fail(key, storeError(error))
                 case .success(let (outcome, failures)):
-                    if let stored = outcome.replayedReply.flatMap(StoredReply.init(text:)) {
-                        finish(
-                            key,
-                            .write(
-                                WriteReply(
-                                    applied: stored.applied,
-                                    failures: [],
-                                    state: "durable",
-                                    token: stored.token,
-                                    replayed: true
-                                )
-                            )
-                        )
+                    if let text = outcome.replayedReply, var stored = WriteReply(storedText: text) {
+                        stored.replayed = true
+                        finish(key, .write(stored))
                         return
                     }
                     let reply = WriteReply(
@@ -301,9 +314,9 @@ extension CoordinatorService {
                     switch result {
                     case .failure(let error): fail(key, storeError(error))
                     case .success(let found):
-                        var byID: [String: DocumentStore.StoredDocument] = [:]
-                        for document in found { byID[document.externalID] = document }
-                        let ordered = request.ids.compactMap { byID[$0] }
+                        var byID: [[UInt8]: DocumentStore.StoredDocument] = [:]
+                        for document in found { byID[Array(document.externalID.utf8)] = document }
+                        let ordered = request.ids.compactMap { byID[Array($0.utf8)] }
                         var vectors: [Float] = []
                         if request.withVector {
                             for document in ordered {
@@ -321,7 +334,7 @@ extension CoordinatorService {
                                         version: $0.version
                                     )
                                 },
-                                missing: request.ids.filter { byID[$0] == nil },
+                                missing: request.ids.filter { byID[Array($0.utf8)] == nil },
                                 dimensions: request.withVector ? shape.dimensions : 0,
                                 vectors: vectors
                             )
@@ -346,26 +359,4 @@ extension CoordinatorService {
         }
         return (error as? StoreError)?.frontError ?? FrontError(.internalError, "the database refused: \(error)")
     }
-}
-
-/// The reply that is kept beside an idempotency key.
-struct StoredReply {
-    var applied: Int
-    var skipped: Int
-    var token: UInt64
-
-    init(applied: Int, skipped: Int, token: UInt64) {
-        self.applied = applied
-        self.skipped = skipped
-        self.token = token
-    }
-
-    init?(text: String) {
-        let parts = text.split(separator: " ")
-        guard parts.count == 3, let applied = Int(parts[0]), let skipped = Int(parts[1]), let token = UInt64(parts[2])
-        else { return nil }
-        self.init(applied: applied, skipped: skipped, token: token)
-    }
-
-    var text: String { "\(applied) \(skipped) \(token)" }
 }

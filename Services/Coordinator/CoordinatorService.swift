@@ -74,6 +74,8 @@ final class CoordinatorService: @unchecked Sendable {
     var registry = WorkerRegistry()
     var directory = ShardDirectory()
     var placement = Placement()
+    /// Bytes that each logical shard took when it was last reported.
+    var shardBytes: [Holding: [Int]] = [:]
     var epoch: UInt64 = 0
     var savingPlacement = false
     var incarnations: Range<UInt64>
