@@ -199,6 +199,7 @@ extension ClusterTests {
             _ = try client.nextFrames(seconds: 0.3)
             while try client.nextFrames(seconds: 0.05) != nil {}
             #expect(known.fault(in: try client.search(known.request)) == nil)
+            _ = poll(seconds: 2) { bystander.result.answered > 40 }
             let result = bystander.stop()
             #expect(result.faults.isEmpty, "\(result.faults.prefix(3))")
             #expect(result.answered == result.sent && result.answered > 0)

@@ -19,7 +19,9 @@ extension ClusterTests {
             shortlists: Int,
             rerankers: Int = 1,
             coordinators: Int = 1,
-            settings: [String: String] = [:]
+            settings: [String: String] = [:],
+            rows: Int = 2_000,
+            residentWidth: Int = 32
         ) throws -> (TestCluster, CollectionShape, SyntheticCorpus, KnownSearch) {
             let cluster = try TestCluster(
                 shortlists: shortlists,
@@ -27,8 +29,10 @@ extension ClusterTests {
                 coordinators: coordinators,
                 settings: settings
             )
-            let corpus = SyntheticCorpus(rows: 2_000, dimensions: 64, seed: 41)
-            let shape = try cluster.fill(collection, corpus)
+            let corpus = SyntheticCorpus(rows: rows, dimensions: 64, seed: 41)
+            var create = collection
+            create.residentWidth = residentWidth
+            let shape = try cluster.fill(create, corpus)
             let known = try cluster.truth(shape).answer(
                 to: SearchRequest("faults", corpus.queries(1, seed: 42), plan: plan)
             )
@@ -136,16 +140,16 @@ extension ClusterTests {
 
         @Test("shards beyond all capacity stay missing and say so; another worker makes the answer whole")
         func capacity() throws {
-            // Rows take 100 bytes or so with their bookkeeping; a worker has room for some of 2,000, not for all.
+            // 20,000 rows at 64 dimensions take 1.7 MB or so; 1 MiB has room for some shards, not for all.
             let (cluster, shape, corpus, known) = try Self.makeCluster(
-                shortlists: 2,
-                settings: ["MRL_WORKER_CAPACITY_BYTES": "4000000"]
+                shortlists: 1,
+                settings: ["MRL_WORKER_CAPACITY_BYTES": "256MiB"],
+                rows: 20_000,
+                residentWidth: 64
             )
-            _ = (cluster, shape, corpus, known)
             let client = try cluster.client()
-            let small = try Self.smallCapacity(cluster, client)
-            for child in cluster.shortlists { child.kill() }
-            try cluster.addShortlist(["MRL_WORKER_CAPACITY_BYTES": "\(small)"])
+            cluster.shortlists[0].kill()
+            try cluster.addShortlist(["MRL_WORKER_CAPACITY_BYTES": "1MiB"])
             var tolerant = known.request
             tolerant.minCoverage = 0
             var last: SearchReply?
@@ -163,15 +167,12 @@ extension ClusterTests {
                 tolerant.minCoverage = ok
                 #expect(try client.search(tolerant, deadline: 500).coverage.fraction >= ok)
             }
+            // What it holds is within its capacity.
+            let full = try ClusterStatus(client).shortlists[0]
+            #expect(full.rows < corpus.count && full.bytes <= 1 << 20, "\(full)")
             try cluster.addShortlist()
             try cluster.waitUntilServing(shape, rows: corpus.count)
             #expect(known.fault(in: try client.search(known.request)) == nil)
-        }
-
-        /// About 60 % of what all rows take at the one kind of worker.
-        static func smallCapacity(_ cluster: TestCluster, _ client: TestClient) throws -> Int {
-            let held = try ClusterStatus(client).shortlists.map(\.bytes).reduce(0, +)
-            return max(held * 6 / 10, 1)
         }
 
         @Test("a coordinator killed and started again has its workers back, and answers no one twice")

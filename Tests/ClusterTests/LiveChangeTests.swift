@@ -118,10 +118,7 @@ extension ClusterTests {
         func texts() throws {
             let cluster = try TestCluster(shortlists: 1, encoders: 1)
             let client = try cluster.client()
-            let hasEncoder = try poll(seconds: 10) {
-                try ClusterStatus(client).workers.contains { $0.role == "encoder" }
-            }
-            #expect(hasEncoder)
+            try cluster.waitUntilEncoders()
             _ = try client.object(.collections(.create(CreateCollection(name: "texts", residentWidth: 32))))
             let texts = ["play chess", "text editor", "music player", "network server", "image editor"]
             let documents = texts.enumerated().map {

@@ -128,6 +128,8 @@ final class TestCluster {
 
     /// Makes a collection through the front socket and fills it with COPY.
     func fill(_ create: CreateCollection, _ corpus: SyntheticCorpus) throws -> CollectionShape {
+        // A collection is bound to the model of the encoder that runs.
+        try waitUntilEncoders()
         _ = try client().object(.collections(.create(create)), deadline: 20_000)
         let store = try database.store()
         guard let record = try store.collections().first(where: { $0.shape.name == create.name }) else {
@@ -203,6 +205,16 @@ final class TestCluster {
             return held.count == holders && held.allSatisfy { $0.isSettled } && held.map(\.rows).reduce(0, +) == rows
         }
         if !isBalanced { throw failure("no balance over \(holders) shortlist workers: \(last)") }
+    }
+
+    /// Waits until all encoders are registered.
+    func waitUntilEncoders() throws {
+        guard !encoders.isEmpty else { return }
+        let client = try client()
+        let areThere = try poll(seconds: 15) {
+            try ClusterStatus(client).workers.filter { $0.role == "encoder" }.count == encoders.count
+        }
+        if !areThere { throw failure("encoders are missing") }
     }
 
     /// Waits until exactly `holders` rerank workers hold rows.
