@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 
 @main
 struct MatryoshkaCommand: ParsableCommand {
@@ -23,6 +24,12 @@ struct MatryoshkaCommand: ParsableCommand {
             MigrateCommand.self, KeysCommand.self, SettingsCommand.self,
         ]
     )
+
+    static func main() {
+        // A reader that goes away (mrl … | head) is seen by the write, and does not end what is being started.
+        signal(SIGPIPE, SIG_IGN)
+        main(nil)
+    }
 }
 
 /// Version of this build, as `mrl --version` tells it.

@@ -180,6 +180,19 @@ final class Supervisor {
     private func makeChild(_ kind: String, _ executable: String, _ index: Int, _ role: Int) -> Child {
         var environment = size.settings
         environment["MRL_RUN_DIRECTORY"] = home.run
+        if size.coordinators > 1 {
+            // The first keeps the default endpoints; workers connect to all.
+            func endpoints(_ name: String) -> [String] {
+                (1...size.coordinators).map { "ipc://\(home.run)/\(name)\($0 == 1 ? "" : "-\($0)").sock" }
+            }
+            let back = endpoints("back")
+            if kind == "coordinator" {
+                environment["MRL_COORDINATOR_FRONT"] = endpoints("front")[index - 1]
+                environment["MRL_COORDINATOR_BACK"] = back[index - 1]
+            } else {
+                environment["MRL_COORDINATOR_BACK"] = back.joined(separator: ",")
+            }
+        }
         if let databaseURL { environment["DATABASE_URL"] = databaseURL }
         if kind == "encoder", let model = size.model { environment["MRL_ENCODER_MODEL"] = model }
         // Where workers share the cores, more BLAS threads only spin (and they are made when the library loads).
@@ -272,7 +285,11 @@ final class Supervisor {
         children[place].killAt = .infinity
         if phase == .stopping || children[place].phase == .stopping {
             children[place].phase = .stopping
-            if phase == .running { children.remove(at: place) }
+            if phase == .running {
+                children.remove(at: place)
+                // It may have been asked for again while it stopped.
+                adjustWorkers()
+            }
             publish(step)
             return
         }

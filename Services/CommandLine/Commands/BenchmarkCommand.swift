@@ -109,9 +109,11 @@ struct BenchmarkCommand: ParsableCommand {
             while now() < deadline {
                 pause(milliseconds: 100)
                 let report = StatusReport(try client.object(.status))
-                let fresh = report.workers.filter { $0.role == "rerank" && !pids.contains(Int32($0.pid)) }
+                let rerankers = report.workers.filter { $0.role == "rerank" }
+                // Until the coordinator notices its death, a killed worker still counts.
+                let areAllFresh = rerankers.count >= pids.count && !rerankers.contains { pids.contains(Int32($0.pid)) }
                 let missing = report.collections.compactMap { $0.shards["rerank"]?.missing }.reduce(0, +)
-                if fresh.count >= pids.count, missing == 0 { return }
+                if areAllFresh, missing == 0 { return }
             }
             throw StartupFailure("the rerank workers are not ready again after two minutes")
         }

@@ -21,8 +21,11 @@ enum Output {
         while !bytes.isEmpty {
             let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if count < 0 && errno == EINTR { continue }
-            // The reader went away (a pipe to head): nothing is left to say.
-            guard count > 0 else { exit(0) }
+            guard count > 0 else {
+                // The reader of the data went away (a pipe to head): nothing is left to say. Remarks may get lost.
+                if descriptor == 1 { exit(0) }
+                return
+            }
             bytes = bytes.dropFirst(count)
         }
     }
