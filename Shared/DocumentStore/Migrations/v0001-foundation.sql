@@ -362,7 +362,8 @@ CREATE FUNCTION matryoshka.apply_rows(
     collection int, source text, ids text[], texts text[], payloads jsonb[], vectors bytea[],
     OUT applied int, OUT shards int[], OUT token xid8
 )
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET work_mem = '64MB'
+    -- Staging has no statistics: a nested loop over a batch of thousands would take seconds.
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET work_mem = '64MB' SET enable_nestloop = off
     AS $$
 DECLARE
     shape matryoshka.collections;
