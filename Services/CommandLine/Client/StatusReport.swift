@@ -10,6 +10,7 @@ struct StatusReport {
         var pid: Int
         var state: String
         var shards: Int
+        var readyShards: Int
         var rows: Int
         var residentBytes: Int
         var capacityBytes: Int
@@ -60,6 +61,7 @@ struct StatusReport {
                 pid: worker["pid"].integer,
                 state: worker["state"].text,
                 shards: worker["shards"].integer,
+                readyShards: worker["ready_shards"].integer,
                 rows: worker["rows"].integer,
                 residentBytes: worker["resident_bytes"].integer,
                 capacityBytes: worker["capacity_bytes"].integer,
@@ -124,6 +126,13 @@ struct StatusReport {
         return parts.joined(separator: ", ")
     }
 
+    /// Shards are not on their way to workers of that kind, and each of these has its share.
+    func isSettled(_ role: String) -> Bool {
+        guard role != "encoder", !collections.isEmpty else { return true }
+        return !json["coordinator"]["moving"].flag
+            && workers.allSatisfy { $0.role != role || ($0.shards > 0 && $0.shards == $0.readyShards) }
+    }
+
     /// One line.
     var summary: String {
         let roles = ["encoder", "shortlist", "rerank"].map { role in
@@ -166,6 +175,9 @@ extension JSONValue? {
 
     /// True only for true.
     var flag: Bool { self == .bool(true) }
+
+    /// The member of that key, where this is an object that has it.
+    subscript(key: String) -> JSONValue? { self?[key] }
 
     /// The items of an array, or none.
     var items: [JSONValue] {

@@ -263,11 +263,13 @@ struct ScaleCommand: ParsableCommand {
             let wanted = WantedCluster.read(home)?.size ?? ClusterSize()
             missing = status.missing(for: wanted)
             let running = status.workers.count { $0.role == kind.rawValue }
-            if missing.isEmpty, running == count {
+            if missing.isEmpty, running == count, status.isSettled(kind.rawValue) {
                 Output.line(status.summary)
                 return
             }
-            if missing.isEmpty { missing = "\(running - count) \(kind.rawValue) still stopping" }
+            if missing.isEmpty {
+                missing = running > count ? "\(running - count) \(kind.rawValue) still stopping" : "shards are moving"
+            }
             usleep(100_000)
         }
         throw StartupFailure("not done after \(wait) s: \(missing)")
