@@ -39,12 +39,32 @@ static void termination_set(sigset_t *set) {
     sigaddset(set, SIGINT);
 }
 
+// Runs in a thread that does not block the signal: one that a library started before us, as OpenBLAS does when it is
+// loaded. Blocks it there for good and sends it again, until every thread blocks it and the signalfd gets it.
+static void pass_on_to_signalfd(int number, siginfo_t *info, void *context) {
+    (void)info;
+    int code = errno;
+    sigaddset(&((ucontext_t *)context)->uc_sigmask, number);
+    kill(getpid(), number);
+    errno = code;
+}
+
 int platform_termination_signalfd(void) {
     signal(SIGPIPE, SIG_IGN);
     sigset_t set;
     termination_set(&set);
     int failure = pthread_sigmask(SIG_BLOCK, &set, NULL);
     if (failure != 0) return -failure;
+    for (int number = 1; number < NSIG; number++) {
+        struct sigaction action;
+        if (sigismember(&set, number) != 1 || sigaction(number, NULL, &action) != 0) continue;
+        // What the parent ignores (nohup, a shell's background job) stays ignored.
+        if (action.sa_handler == SIG_IGN) continue;
+        memset(&action, 0, sizeof action);
+        action.sa_sigaction = pass_on_to_signalfd;
+        action.sa_flags = SA_SIGINFO | SA_RESTART;
+        sigaction(number, &action, NULL);
+    }
     int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     return fd < 0 ? -errno : fd;
 }

@@ -51,6 +51,7 @@ struct UpCommand: ParsableCommand {
         let home = try home.resolved()
         let size = try size(home)
         if foreground {
+            Self.becomeSingleThreaded()
             try Supervisor(home: home, size: size).run()
             return
         }
@@ -60,6 +61,15 @@ struct UpCommand: ParsableCommand {
             try startInBackground(home, size)
         }
         try waitUntilReady(home)
+    }
+
+    /// OpenBLAS starts threads when it is loaded, and a signal that reaches one of them ends the process: starts this
+    /// process over without them.
+    private static func becomeSingleThreaded() {
+        guard ProcessInfo.processInfo.environment["OPENBLAS_NUM_THREADS"] != "1" else { return }
+        setenv("OPENBLAS_NUM_THREADS", "1", 1)
+        let arguments = ProcessInfo.processInfo.arguments
+        withCStrings(arguments) { _ = execv("/proc/self/exe", $0) }
     }
 
     private func size(_ home: Home) throws -> ClusterSize {
