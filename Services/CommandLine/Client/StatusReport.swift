@@ -139,7 +139,7 @@ struct StatusReport {
             "\(workers.count { $0.role == role && !$0.draining }) \(role)"
         }
         let rows = collections.map(\.rows).reduce(0, +)
-        return "Ready: 1 coordinator, \(roles.joined(separator: ", ")); \(collections.count) "
+        return "Ready: \(roles.joined(separator: ", ")); \(collections.count) "
             + "collection\(collections.count == 1 ? "" : "s"), \(grouped(rows)) rows."
     }
 }

@@ -160,7 +160,8 @@ final class Supervisor {
                 let name = "\(kind)-\(index)"
                 if let place = children.firstIndex(where: { $0.name == name }) {
                     if children[place].phase == .failed {
-                        children[place].quickFailures = 0
+                        // Made anew, for what it is started with may have changed.
+                        children[place] = makeChild(kind, executable, index, 2)
                         launch(place)
                     }
                 } else {

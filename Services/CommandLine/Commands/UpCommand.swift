@@ -56,7 +56,7 @@ struct UpCommand: ParsableCommand {
             return
         }
         if try SupervisorLock.isHeld(home) {
-            try startAgain(home)
+            try startAgain(home, size)
         } else {
             try startInBackground(home, size)
         }
@@ -135,13 +135,13 @@ struct UpCommand: ParsableCommand {
         }
     }
 
-    /// Lets a running supervisor try again what it gave up.
-    private func startAgain(_ home: Home) throws {
+    /// Lets a running supervisor try again what it gave up, and serve a model that it had not.
+    private func startAgain(_ home: Home, _ asked: ClusterSize) throws {
         Output.note("A cluster runs in \(home.path) already.")
-        guard let state = ClusterState.read(home), state.processes.contains(where: { $0.phase == .failed }) else {
-            return
-        }
-        try changeWanted(home) { size in if size.model == nil, exists(home.model) { size.model = home.model } }
+        let hasGivenUp = ClusterState.read(home)?.processes.contains { $0.phase == .failed } ?? false
+        let isNewModel = asked.model != nil && WantedCluster.read(home)?.size.model == nil
+        guard hasGivenUp || isNewModel else { return }
+        try changeWanted(home) { size in size.model = asked.model ?? size.model }
     }
 
     private func waitUntilReady(_ home: Home) throws {
