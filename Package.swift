@@ -18,7 +18,6 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
 
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
-let collections: Target.Dependency = .product(name: "Collections", package: "swift-collections")
 let workerParts: [Target.Dependency] = [
     "Matryoshka", "ZeroMQ", "WireProtocol", "ServiceRuntime", "WorkerRuntime", arguments, logging,
 ]
@@ -35,7 +34,6 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
-        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     ],
     targets: [
         // No pkgConfig for libzmq: its .pc carries a flag that SwiftPM refuses, and `link "zmq"` is enough.
@@ -69,7 +67,7 @@ let package = Package(
         shared("Evaluation", ["Matryoshka", "VectorMath"]),
         shared("Corpora"),
         shared("WireProtocol", ["Matryoshka"]),
-        shared("Coordination", ["Matryoshka", "WireProtocol", collections]),
+        shared("Coordination", ["Matryoshka", "WireProtocol"]),
         shared("ZeroMQ", ["CZeroMQ", "CPlatform", "ServiceRuntime", logging]),
         shared("PostgreSQL", ["CPostgreSQL", "CPlatform"]),
         shared("DocumentStore", ["Matryoshka", "PostgreSQL"], resources: [.embedInCode("Migrations")]),
@@ -87,7 +85,7 @@ let package = Package(
             "Coordinator",
             [
                 "Matryoshka", "ZeroMQ", "WireProtocol", "Coordination", "PostgreSQL", "DocumentStore",
-                "ServiceRuntime", arguments, logging, collections,
+                "ServiceRuntime", arguments, logging,
             ]
         ),
         service("EncoderWorker", workerParts + ["Encoding"]),
@@ -111,9 +109,9 @@ let package = Package(
         tests("CorporaTests", ["Corpora"]),
         tests("WireProtocolTests", ["WireProtocol", "Matryoshka"]),
         tests("CoordinationTests", ["Coordination", "WireProtocol", "Matryoshka"]),
-        tests("ZeroMQTests", ["ZeroMQ"]),
+        tests("ZeroMQTests", ["ZeroMQ", "ServiceRuntime", "CPlatform"]),
         tests("DocumentStoreTests", ["DocumentStore", "PostgreSQL", "Matryoshka", "RetrievalTesting"]),
-        tests("ServiceRuntimeTests", ["ServiceRuntime"]),
+        tests("ServiceRuntimeTests", ["ServiceRuntime", logging]),
         tests(
             "WorkerRuntimeTests",
             ["WorkerRuntime", "WireProtocol", "ZeroMQ", "Matryoshka", "DocumentStore", logging]

@@ -48,11 +48,11 @@ struct TrainCommand: ParsableCommand {
     @Option(help: "Factor of the cosines in the loss.")
     var scale: Float = 20
     @Option(help: "Standard deviation of the first token vectors.")
-    var initialDeviation: Float = 0.3
+    var initialDeviation: Float = 0.2
     @Option(help: "Pieces of the vocabulary.")
     var vocabulary = 30_000
     @Option(help: "Tokens of a text that training sees.")
-    var trainingTokens = 64
+    var trainingTokens = 128
     @Option(help: "Tokens of a text that the model encodes.")
     var maximumTokens = 256
     @Option(help: "Start of the random numbers; the same gives the same model.")

@@ -69,13 +69,8 @@ static inline __attribute__((always_inline)) void products(const float *query, c
 static inline __attribute__((always_inline)) void all_products(const float *query, const float *const *rows,
                                                                size_t count, size_t dimensions, bool half,
                                                                bool with_norms, float *dots, float *norms) {
-    enum { AHEAD = 8 };
-    for (size_t i = 0; i < count && i < AHEAD; i++) mrl_prefetch_row(rows[i], dimensions);
     size_t row = 0;
     for (; row + 2 <= count; row += 2) {
-        for (size_t next = row + AHEAD; next < row + AHEAD + 2 && next < count; next++) {
-            mrl_prefetch_row(rows[next], dimensions);
-        }
         products(query, rows + row, 2, dimensions, half, with_norms, dots + row, norms + row);
     }
     if (row < count) products(query, rows + row, 1, dimensions, half, with_norms, dots + row, norms + row);
@@ -169,5 +164,5 @@ static inline void float_block_dots(const float *values, size_t dimensions, cons
 
 #pragma clang attribute pop
 
-const mrl_kernels mrl_kernels_avx2 = {scan_int8, scan_float, float_dot, row_products};
+const mrl_kernels mrl_kernels_avx2 = {scan_int8, scan_float, float_dot, row_products, count_keys};
 #endif

@@ -35,9 +35,14 @@ static inline void int8_block_norms(const uint8_t *codes, size_t groups, uint32_
     _mm512_storeu_si512(norms, sum);
 }
 
+static inline unsigned int8_block_passes(const int32_t *dots, const float *factors, float factor, float cut,
+                                         bool cosine) {
+    return passes16(_mm512_loadu_si512(dots), _mm512_loadu_ps(factors), factor, cut, cosine);
+}
+
 #include "scan_blocks.h"
 
 #pragma clang attribute pop
 
-const mrl_kernels mrl_kernels_avx512 = {scan_int8, scan_float, float_dot, row_products};
+const mrl_kernels mrl_kernels_avx512 = {scan_int8, scan_float, float_dot, row_products, count_keys};
 #endif

@@ -60,13 +60,8 @@ static inline __attribute__((always_inline)) void products(const float *query, c
 static inline __attribute__((always_inline)) void all_products(const float *query, const float *const *rows,
                                                                size_t count, size_t dimensions, bool half,
                                                                bool with_norms, float *dots, float *norms) {
-    enum { AHEAD = 8 };
-    for (size_t i = 0; i < count && i < AHEAD; i++) mrl_prefetch_row(rows[i], dimensions);
     size_t row = 0;
     for (; row + 4 <= count; row += 4) {
-        for (size_t next = row + AHEAD; next < row + AHEAD + 4 && next < count; next++) {
-            mrl_prefetch_row(rows[next], dimensions);
-        }
         products(query, rows + row, 4, dimensions, half, with_norms, dots + row, norms + row);
     }
     for (; row < count; row++) {
@@ -89,11 +84,6 @@ static inline unsigned passes16(__m512i dots, __m512 rows, float factor, float c
         ? _mm512_cmp_ps_mask(dot, _mm512_mul_ps(_mm512_set1_ps(cut), rows), _CMP_NLT_UQ)
         : _mm512_cmp_ps_mask(_mm512_mul_ps(_mm512_mul_ps(dot, _mm512_set1_ps(factor)), rows), _mm512_set1_ps(cut),
                              _CMP_NLT_UQ);
-}
-
-static inline unsigned int8_block_passes(const int32_t *dots, const float *factors, float factor, float cut,
-                                         bool cosine) {
-    return passes16(_mm512_loadu_si512(dots), _mm512_loadu_ps(factors), factor, cut, cosine);
 }
 
 // Without a query: squared norms.

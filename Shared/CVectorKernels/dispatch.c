@@ -15,7 +15,7 @@ bool mrl_path_supported(int path) {
     return false;
 }
 
-static const mrl_kernels *kernels(int path) {
+const mrl_kernels *mrl_kernels_of(int path) {
 #if defined(__x86_64__)
     switch (path) {
     case MRL_PATH_AVX2: return &mrl_kernels_avx2;
@@ -30,25 +30,34 @@ void mrl_scan_int8(int path, const mrl_block_rows *rows, const mrl_int8_queries 
     for (size_t i = 0; i < queries->count; i++) {
         queries->cuts[i] = int8_cut(selections[i].threshold, queries->factors[i], queries->cosine);
     }
-    kernels(path)->scan_int8(rows, queries, selections);
+    mrl_kernels_of(path)->scan_int8(rows, queries, selections);
 }
 
 void mrl_scan_float(int path, const mrl_block_rows *rows, const mrl_float_queries *queries, mrl_selection *selections) {
-    kernels(path)->scan_float(rows, queries, selections);
+    mrl_kernels_of(path)->scan_float(rows, queries, selections);
 }
 
 float mrl_float_dot(int path, const float *left, const float *right, size_t count) {
-    return kernels(path)->float_dot(left, right, count);
+    return mrl_kernels_of(path)->float_dot(left, right, count);
+}
+
+// Rows that stages pick out lie anywhere: the next ones are on their way while some are scored.
+static void prefetch(const float *const *rows, size_t count, size_t dimensions) {
+    for (size_t row = 0; row < count; row++) {
+        for (size_t i = 0; i < dimensions; i += 16) __builtin_prefetch(rows[row] + i);
+    }
 }
 
 void mrl_score_rows(int path, const float *query, float query_root, const float *const *rows, size_t count,
                     size_t dimensions, bool half, bool cosine, float *scores) {
-    enum { CHUNK = 64 };
+    enum { CHUNK = 8 };
     float norms[CHUNK];
+    prefetch(rows, count < CHUNK ? count : CHUNK, dimensions);
     for (size_t start = 0; start < count; start += CHUNK) {
-        size_t size = count - start < CHUNK ? count - start : CHUNK;
+        size_t left = count - start, size = left < CHUNK ? left : CHUNK;
+        if (left > CHUNK) prefetch(rows + start + CHUNK, left < 2 * CHUNK ? left - CHUNK : CHUNK, dimensions);
         float *out = scores + start;
-        kernels(path)->row_products(query, rows + start, size, dimensions, half, out, cosine ? norms : NULL);
+        mrl_kernels_of(path)->row_products(query, rows + start, size, dimensions, half, out, cosine ? norms : NULL);
         if (!cosine) continue;
         for (size_t i = 0; i < size; i++) out[i] = mrl_float_score(out[i], query_root, sqrtf(norms[i]), true);
     }
@@ -57,10 +66,10 @@ void mrl_score_rows(int path, const float *query, float query_root, const float 
 void mrl_scan_vectors(int path, const mrl_vector_rows *rows, bool half, const mrl_float_queries *queries,
                       mrl_selection *selections) {
     // A chunk of rows stays in cache while all queries pass over it.
-    const mrl_kernels *table = kernels(path);
-    for (size_t block = 0; block * BLOCK < rows->row_count; block++) {
+    const mrl_kernels *table = mrl_kernels_of(path);
+    for (size_t block = 0; block * BLOCK < rows->row_count; block += block_step(rows->pass)) {
         unsigned live = rows->live[block];
-        if (live == 0) continue;
+        if (live == 0 || skips_block(rows->pass, block)) continue;
         const float *addresses[BLOCK];
         unsigned lanes[BLOCK];
         size_t count = 0;
@@ -68,6 +77,10 @@ void mrl_scan_vectors(int path, const mrl_vector_rows *rows, bool half, const mr
             lanes[count] = (unsigned)__builtin_ctz(live);
             addresses[count] = rows->values + (block * BLOCK + lanes[count]) * rows->stride;
             count++;
+        }
+        for (size_t row = (block + 1) * BLOCK; row < rows->row_count && row < (block + 2) * BLOCK; row++) {
+            const float *next = rows->values + row * rows->stride;
+            prefetch(&next, 1, queries->dimensions);
         }
         float dots[BLOCK], norms[BLOCK], roots[BLOCK];
         for (size_t query = 0; query < queries->count; query++) {

@@ -12,7 +12,11 @@ typedef struct {
     // Dots with the query and, unless null, squared norms of `count` rows.
     void (*row_products)(const float *query, const float *const *rows, size_t count, size_t dimensions, bool half,
                          float *dots, float *norms);
+    // How many keys are not below `least`.
+    uint32_t (*count_keys)(const uint32_t *keys, uint32_t count, uint32_t least);
 } mrl_kernels;
+
+const mrl_kernels *mrl_kernels_of(int path);
 
 extern const mrl_kernels mrl_kernels_portable;
 #if defined(__x86_64__)
@@ -21,8 +25,27 @@ extern const mrl_kernels mrl_kernels_avx2, mrl_kernels_avx512, mrl_kernels_avx51
 
 void mrl_selection_trim(mrl_selection *selection);
 
+static inline uint32_t score_key(float score) {
+    if (score != score) return 0;
+    score += 0.0f;
+    uint32_t bits;
+    memcpy(&bits, &score, 4);
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+static inline float int8_score(int32_t dot, float query_factor, float row_factor, bool cosine) {
+    if (!cosine) return ((float)dot * query_factor) * row_factor;
+    return query_factor == 0 || row_factor == 0 ? 0 : (float)dot / (query_factor * row_factor);
+}
+
+static inline size_t block_step(int pass) { return pass == MRL_BLOCKS_SAMPLE ? MRL_SAMPLE_STEP : 1; }
+
+static inline bool skips_block(int pass, size_t block) {
+    return pass == MRL_BLOCKS_REST && block % MRL_SAMPLE_STEP == 0;
+}
+
 static inline void selection_push(mrl_selection *selection, float score, int64_t id, uint32_t row) {
-    uint32_t key = mrl_score_key(score);
+    uint32_t key = score_key(score);
     if (key < selection->threshold_key || (key == selection->threshold_key && id > selection->threshold_id)) return;
     selection->items[selection->count++] = (mrl_candidate){id, key, row};
     if (selection->count == selection->capacity) mrl_selection_trim(selection);

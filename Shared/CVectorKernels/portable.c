@@ -92,4 +92,4 @@ static inline void float_block_dots(const float *values, size_t dimensions, cons
 
 #include "scan_blocks.h"
 
-const mrl_kernels mrl_kernels_portable = {scan_int8, scan_float, float_dot, row_products};
+const mrl_kernels mrl_kernels_portable = {scan_int8, scan_float, float_dot, row_products, count_keys};

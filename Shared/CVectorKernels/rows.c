@@ -53,17 +53,12 @@ void mrl_unpack_float(const float *blocks, size_t width, size_t row, float *valu
 }
 
 float mrl_int8_score(int32_t dot, float query_factor, float row_factor, bool cosine) {
-    if (!cosine) return ((float)dot * query_factor) * row_factor;
-    return query_factor == 0 || row_factor == 0 ? 0 : (float)dot / (query_factor * row_factor);
+    return int8_score(dot, query_factor, row_factor, cosine);
 }
 
 float mrl_float_score(float dot, float query_root, float row_root, bool cosine) {
     if (!cosine) return dot;
     return query_root == 0 || row_root == 0 ? 0 : dot / (query_root * row_root);
-}
-
-void mrl_prefetch_row(const float *row, size_t dimensions) {
-    for (size_t i = 0; i < dimensions; i += 16) __builtin_prefetch(row + i);
 }
 
 void mrl_gather_blocks(const void *from, void *to, size_t words, const uint32_t *order, size_t count) {

@@ -1,12 +1,19 @@
 // The scan loop over blocked rows, included once by each path after its block kernels:
 // int8_block_dots, int8_block_norms, int8_block_passes, float_block_dots, float_block_norms.
 
+static uint32_t count_keys(const uint32_t *keys, uint32_t count, uint32_t least) {
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < count; i++) found += keys[i] >= least;
+    return found;
+}
+
+#ifndef HAS_OWN_SCAN_INT8
 static void scan_int8(const mrl_block_rows *rows, const mrl_int8_queries *queries, mrl_selection *selections) {
     size_t groups = (queries->dimensions + 3) / 4, block_bytes = (rows->width + 3) / 4 * 64;
     bool needs_norms = queries->cosine && queries->dimensions != rows->width;
-    for (size_t block = 0; block < rows->block_count; block++) {
+    for (size_t block = 0; block < rows->block_count; block += block_step(rows->pass)) {
         unsigned live = rows->live[block];
-        if (live == 0) continue;
+        if (live == 0 || skips_block(rows->pass, block)) continue;
         const uint8_t *codes = (const uint8_t *)rows->blocks + block * block_bytes;
         const float *factors = rows->factors + block * BLOCK;
         float roots[BLOCK];
@@ -27,12 +34,13 @@ static void scan_int8(const mrl_block_rows *rows, const mrl_int8_queries *querie
         }
     }
 }
+#endif
 
 static void scan_float(const mrl_block_rows *rows, const mrl_float_queries *queries, mrl_selection *selections) {
     bool needs_norms = queries->cosine && queries->dimensions != rows->width;
-    for (size_t block = 0; block < rows->block_count; block++) {
+    for (size_t block = 0; block < rows->block_count; block += block_step(rows->pass)) {
         unsigned live = rows->live[block];
-        if (live == 0) continue;
+        if (live == 0 || skips_block(rows->pass, block)) continue;
         const float *values = (const float *)rows->blocks + block * rows->width * BLOCK;
         const float *factors = rows->factors + block * BLOCK;
         float roots[BLOCK], scores[BLOCK];

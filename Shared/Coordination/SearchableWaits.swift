@@ -1,7 +1,7 @@
 /// Writes that wait until what they wrote can be found.
 ///
 /// A write is searchable once its transaction is visible in the applied snapshot of every ready replica, and at least
-/// one, of each shard that it touched (architecture §4).
+/// one, of each shard that it touched.
 public struct SearchableWaits<Ticket: Sendable>: Sendable {
     private struct Wait {
         var transaction: UInt64

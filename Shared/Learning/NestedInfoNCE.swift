@@ -36,7 +36,7 @@ public struct NestedInfoNCE: Sendable {
     ///   - queries: Row-major, rows × D.
     ///   - documents: The same; row i belongs to query i.
     ///   - gradients: Gets dLoss/dQueries and dLoss/dDocuments; nil where only the loss is wanted.
-    /// - Returns: The summed loss.
+    /// - Returns: The loss, averaged over the pairs.
     public mutating func loss(
         queries: [Float],
         documents: [Float],

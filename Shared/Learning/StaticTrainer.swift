@@ -15,7 +15,7 @@ public struct TrainingSettings: Sendable, Hashable {
     /// Factor of the cosines.
     public var scale: Float = 20
     /// Standard deviation of a token's first vector, for a token of mean rarity.
-    public var initialDeviation: Float = 0.3
+    public var initialDeviation: Float = 0.2
     /// Start of the random numbers.
     public var seed: UInt64 = 1
 
@@ -75,10 +75,10 @@ public struct StaticTrainer: Sendable {
     ///
     /// - Parameters:
     ///   - pairs: For training, at least 8.
-    ///   - validation: Decide which epoch's table is kept, and end the run when the loss rises.
+    ///   - validation: Decide which epoch's table is kept, and end the run when two epochs bring no gain.
     ///   - tokenCount: Rows of the table.
     ///   - progress: Called after every step.
-    /// - Returns: The table of the best epoch, with its record.
+    /// - Returns: The table of the best epoch, and the losses of all.
     public func train(
         _ pairs: TrainingPairs,
         validation: TrainingPairs,
@@ -120,10 +120,10 @@ public struct StaticTrainer: Sendable {
                 (result.rows, result.bestEpoch) = (table.rows, epoch)
                 continue
             }
-            let best = result.validationLoss.min() ?? .infinity
             result.validationLoss.append(validationLoss)
-            guard validationLoss < best else { break }
-            (result.rows, result.bestEpoch) = (table.rows, epoch)
+            if result.validationLoss.min() == validationLoss { (result.rows, result.bestEpoch) = (table.rows, epoch) }
+            // One rise may be chance; a second epoch in a row without a gain is not.
+            if epoch - result.bestEpoch >= 2 { break }
         }
         return result
     }

@@ -192,7 +192,7 @@ extension Plan {
     /// Checks the plan against a collection and decides where each stage runs.
     ///
     /// A stage is resident while all before it are, it is not the last, it is no wider than H, and its precision is
-    /// left open or is the resident one (architecture §3).
+    /// left open or is the resident one.
     ///
     /// - Throws: ``PlanError`` naming the stage.
     public func resolved(in space: PlanSpace) throws(PlanError) -> ResolvedPlan {

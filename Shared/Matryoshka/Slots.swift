@@ -1,6 +1,6 @@
 /// The 65,536 slots that documents hash to, and the logical shards that are ranges of them.
 ///
-/// slot = first 16 bits of md5(external id) as UTF-8 (architecture §4). A document never leaves its slot.
+/// slot = first 16 bits of md5(external id) as UTF-8. A document never leaves its slot.
 public enum Slots {
     /// All slots of a collection.
     public static let count = 65_536

@@ -55,25 +55,29 @@ package func scanFull(
         similarity: shape.similarity,
         path: path
     )
-    let tables = TableList(shards.map(\.rows.directory.count))
-    let best = TopRows(queryCount: queryCount, keep: step.keep, rowLimit: tables.rowCount)
-    for (number, shard) in shards.enumerated() {
-        precondition(shard.rows.dimensions == shape.dimensions, "shards of one shape")
+    let held = shards.map(\.rows)
+    precondition(held.allSatisfy { $0.dimensions == shape.dimensions }, "shards of one shape")
+    let tables = TableList(held.map(\.directory))
+    let rankings = TopRows.ranked(queryCount: queryCount, keep: step.keep, tables: tables, path: path) {
+        table,
+        pass,
+        best in
         prepared.scan(
-            shard.rows.row(0),
-            stride: shard.rows.stride,
-            directory: shard.rows.directory,
-            firstRow: tables.firstRows[number],
+            held[table].row(0),
+            stride: shape.stride,
+            directory: held[table].directory,
+            firstRow: tables.firstRow(table),
+            pass: pass,
             into: best
         )
     }
-    return best.rankings().map { ranking in
+    return rankings.map { ranking in
         var columns = FullScanColumns()
         columns.ids = ranking.ids
         columns.scores = ranking.scores
         for row in ranking.rows {
-            let place = tables.place(of: Int(row))
-            columns.versions.append(shards[place.table].rows.directory.versions[place.position])
+            let place = tables.place(of: row)
+            columns.versions.append(held[place.table].directory.versions[place.position])
             columns.shards.append(shards[place.table].shard)
         }
         return columns

@@ -61,26 +61,32 @@ package func scanShortlist(
             path: path
         )
     }
-    let tables = TableList(shards.map(\.rows.rows.directory.count))
-    let best = TopRows(queryCount: queryCount, keep: steps[0].keep, rowLimit: tables.rowCount)
-    for (number, shard) in shards.enumerated() {
-        precondition(shard.rows.rows.storedWidth == shape.storedWidth, "shards of one shape")
-        prepared[0].scan(shard.rows.rows, firstRow: tables.firstRows[number], into: best)
+    let held = shards.map(\.rows.rows)
+    precondition(held.allSatisfy { $0.storedWidth == shape.storedWidth }, "shards of one shape")
+    let tables = TableList(held.map(\.directory))
+    let rankings = TopRows.ranked(queryCount: queryCount, keep: steps[0].keep, tables: tables, path: path) {
+        table,
+        pass,
+        best in
+        prepared[0].scan(held[table], firstRow: tables.firstRow(table), pass: pass, into: best)
     }
-    return best.rankings().enumerated().map { query, ranking in
+    let versions = held.map(\.directory.versions)
+    let numbers = shards.map(\.shard)
+    return rankings.enumerated().map { query, ranking in
         var columns = ShortlistColumns()
         columns.ids = ranking.ids
-        columns.versions.reserveCapacity(ranking.ids.count)
-        columns.shards.reserveCapacity(ranking.ids.count)
-        columns.scores = [ranking.scores]
-        let places = ranking.rows.map { tables.place(of: Int($0)) }
-        for place in places {
-            columns.versions.append(shards[place.table].rows.rows.directory.versions[place.position])
-            columns.shards.append(shards[place.table].shard)
+        columns.versions = ranking.rows.map { row in
+            let place = tables.place(of: row)
+            return versions[place.table][place.position]
         }
+        columns.shards = ranking.rows.map { numbers[tables.place(of: $0).table] }
+        columns.scores = [ranking.scores]
         for later in prepared.dropFirst() {
             columns.scores.append(
-                places.map { later.score(query: query, rows: shards[$0.table].rows.rows, position: $0.position) }
+                ranking.rows.map { row in
+                    let place = tables.place(of: row)
+                    return later.score(query: query, rows: held[place.table], position: place.position)
+                }
             )
         }
         return columns

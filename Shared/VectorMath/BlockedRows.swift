@@ -93,7 +93,7 @@ package final class BlockedRows {
         UnsafeMutableRawPointer(blocks.base).assumingMemoryBound(to: Float.self)
     }
 
-    fileprivate func withRows(firstRow: Int, _ body: (UnsafePointer<mrl_block_rows>) -> Void) {
+    fileprivate func withRows(firstRow: Int, pass: TopRows.Pass, _ body: (UnsafePointer<mrl_block_rows>) -> Void) {
         var rows = mrl_block_rows(
             blocks: UnsafeRawPointer(blocks.base),
             factors: factors.base,
@@ -101,7 +101,8 @@ package final class BlockedRows {
             live: directory.live,
             block_count: directory.blockCount,
             width: width,
-            first_row: UInt32(firstRow)
+            first_row: UInt32(firstRow),
+            pass: pass.rawValue
         )
         body(&rows)
     }
@@ -164,12 +165,12 @@ package struct BlockQueries {
         }
     }
 
-    /// Offers all rows to the queries' rankings; `firstRow` is added to their positions.
-    package func scan(_ rows: BlockedRows, firstRow: Int, into best: TopRows) {
+    /// Offers the rows of one pass to the queries' rankings; `firstRow` is added to their positions.
+    package func scan(_ rows: BlockedRows, firstRow: Int, pass: TopRows.Pass = .all, into best: TopRows) {
         precondition(dimensions <= rows.width && precision == rows.precision && similarity == rows.similarity)
         precondition(best.queryCount == count)
         let isCosine = similarity == .cosine
-        rows.withRows(firstRow: firstRow) { rows in
+        rows.withRows(firstRow: firstRow, pass: pass) { rows in
             if precision == .int8 {
                 withUnsafeTemporaryAllocation(of: Float.self, capacity: max(1, count)) { cuts in
                     codes.withUnsafeBufferPointer { codes in

@@ -81,7 +81,4 @@ package struct FloatQuery {
             }
         }
     }
-
-    /// Starts to bring a row near.
-    package func prefetch(_ row: UnsafePointer<Float>) { mrl_prefetch_row(row, dimensions) }
 }

@@ -39,12 +39,13 @@ package struct FullQueries {
         self.roots = roots
     }
 
-    /// Offers all rows of a table to the queries' rankings; `firstRow` is added to their positions.
+    /// Offers the rows of one pass over a table to the queries' rankings; `firstRow` is added to their positions.
     package func scan(
         _ vectors: UnsafePointer<Float>,
         stride: Int,
         directory: RowDirectory,
         firstRow: Int,
+        pass: TopRows.Pass = .all,
         into best: TopRows
     ) {
         precondition(best.queryCount == count)
@@ -54,7 +55,8 @@ package struct FullQueries {
             ids: directory.ids,
             live: directory.live,
             row_count: directory.count,
-            first_row: UInt32(firstRow)
+            first_row: UInt32(firstRow),
+            pass: pass.rawValue
         )
         values.withUnsafeBufferPointer { values in
             roots.withUnsafeBufferPointer { roots in

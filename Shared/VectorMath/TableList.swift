@@ -1,28 +1,27 @@
-/// Numbers the rows of several tables through, and finds them again.
+/// Numbers the rows of several tables, and finds them again.
 package struct TableList {
-    /// By table, the number of its first row.
-    package let firstRows: [Int]
-    /// Rows of all tables.
+    /// By table, its positions.
+    package let counts: [Int]
+    /// Positions of all tables.
     package let rowCount: Int
+    /// Rows that are there.
+    package let liveCount: Int
+    private let shift: Int
 
-    package init(_ counts: [Int]) {
-        var (firstRows, rowCount) = ([Int](), 0)
-        for count in counts {
-            firstRows.append(rowCount)
-            rowCount += count
-        }
-        self.firstRows = firstRows
-        self.rowCount = rowCount
+    package init(_ directories: [RowDirectory]) {
+        counts = directories.map(\.count)
+        rowCount = counts.reduce(0, +)
+        liveCount = directories.reduce(0) { $0 + $1.liveCount }
+        // All tables get the numbers of the longest one, so that a row's table is found by a shift.
+        shift = Int.bitWidth - (counts.max() ?? 0).leadingZeroBitCount
+        precondition(counts.count << shift <= Int(UInt32.max), "too many rows in one scan")
     }
 
-    package func place(of row: Int) -> (table: Int, position: Int) {
-        // The last table that starts at or before the row; empty ones start there too but come earlier.
-        var (low, length) = (0, firstRows.count)
-        while length > 1 {
-            let half = length / 2
-            if firstRows[low + half] <= row { low += half }
-            length -= half
-        }
-        return (low, row - firstRows[low])
+    /// The number of a table's first row.
+    package func firstRow(_ table: Int) -> Int { table << shift }
+
+    /// Where a row is.
+    package func place(of row: UInt32) -> (table: Int, position: Int) {
+        (Int(row) >> shift, Int(row) & (1 << shift - 1))
     }
 }

@@ -2,6 +2,15 @@ import CVectorKernels
 
 /// The best rows of each query of a batch, exactly, while tables are scanned one after the other.
 package final class TopRows {
+    /// Which blocks of a table a scan visits.
+    package enum Pass: Int32 {
+        case all
+        /// Every sixteenth block.
+        case sample
+        /// The blocks that `sample` leaves out.
+        case rest
+    }
+
     /// One query's rows, best first.
     package struct Ranking {
         package var ids: [Int64]
@@ -12,24 +21,77 @@ package final class TopRows {
 
     let selections: UnsafeMutablePointer<mrl_selection>
     let queryCount: Int
+    private let keep: Int
     private let capacity: Int
     private let items: UnsafeMutablePointer<mrl_candidate>
 
     // rowLimit: no query is offered more rows than this.
-    package init(queryCount: Int, keep: Int, rowLimit: Int) {
+    package init(queryCount: Int, keep: Int, rowLimit: Int, path: KernelPath = .current) {
         precondition(keep >= 1 && rowLimit >= 0 && rowLimit < Int(UInt32.max), "a selection's sizes")
         self.queryCount = queryCount
+        self.keep = keep
         capacity = min(2 * keep + 64, max(keep, rowLimit) + 1)
         selections = .allocate(capacity: max(1, queryCount))
         items = .allocate(capacity: max(1, capacity * queryCount))
         for query in 0..<queryCount {
-            mrl_selection_init(selections + query, items + query * capacity, UInt32(capacity), UInt32(keep))
+            mrl_selection_init(
+                path.checkedNumber,
+                selections + query,
+                items + query * capacity,
+                UInt32(capacity),
+                UInt32(keep)
+            )
         }
     }
 
     deinit {
         selections.deallocate()
         items.deallocate()
+    }
+
+    /// Ranks the rows of all tables.
+    ///
+    /// Admission of rows costs more than their dot products, so thresholds are guessed early: after a share of the
+    /// rows, the final one is near the score whose rank is that share of `keep`, and a margin. The first rows come from
+    /// all over the tables. A guess that turns out too high, which only the order of the data can cause, is
+    /// seen by a missing row, and the scan is done again without guesses: the answer is always exact.
+    ///
+    /// `scan` offers the rows of one pass over one table.
+    package static func ranked(
+        queryCount: Int,
+        keep: Int,
+        tables: TableList,
+        path: KernelPath,
+        scan: (_ table: Int, _ pass: Pass, _ best: TopRows) -> Void
+    ) -> [Ranking] {
+        if tables.rowCount >= 2048 && keep <= tables.rowCount / 8 {
+            let best = TopRows(queryCount: queryCount, keep: keep, rowLimit: tables.rowCount, path: path)
+            if best.speculate(tables, scan) { return best.rankings() }
+        }
+        let best = TopRows(queryCount: queryCount, keep: keep, rowLimit: tables.rowCount, path: path)
+        for table in tables.counts.indices { scan(table, .all, best) }
+        return best.rankings()
+    }
+
+    /// False where a guess was too high.
+    private func speculate(_ tables: TableList, _ scan: (Int, Pass, TopRows) -> Void) -> Bool {
+        var seen = 0
+        var nextGuess = 128
+        for pass in [Pass.sample, .rest] {
+            for (table, count) in tables.counts.enumerated() {
+                scan(table, pass, self)
+                let sampled = min(count, (count + 255) / 256 * 16)
+                seen += pass == .sample ? sampled : count - sampled
+                guard seen >= nextGuess else { continue }
+                nextGuess = seen * 2
+                let expected = Float(keep) * Float(seen) / Float(tables.rowCount)
+                let rank = Int(expected + 3 * expected.squareRoot()) + 4
+                guard rank < keep else { continue }
+                for query in 0..<queryCount { mrl_selection_speculate(selections + query, UInt32(rank)) }
+            }
+        }
+        let present = min(keep, tables.liveCount)
+        return (0..<queryCount).allSatisfy { selections[$0].count >= present }
     }
 
     package func rankings() -> [Ranking] {

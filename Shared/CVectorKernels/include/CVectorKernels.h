@@ -31,10 +31,17 @@ typedef struct {
     uint32_t threshold_key;
     int64_t threshold_id;
     float threshold; // a lower score cannot be among the best
+    int path;
 } mrl_selection;
 
-void mrl_selection_init(mrl_selection *selection, mrl_candidate *items, uint32_t capacity, uint32_t keep);
-// Leaves the best min(keep, count) in order.
+// A scan in two passes: a sample of every table first, so that the thresholds are near their end before most rows come.
+enum { MRL_BLOCKS_ALL = 0, MRL_BLOCKS_SAMPLE = 1, MRL_BLOCKS_REST = 2, MRL_SAMPLE_STEP = 16 };
+
+void mrl_selection_init(int path, mrl_selection *selection, mrl_candidate *items, uint32_t capacity, uint32_t keep);
+// Keeps the best `rank` of what came so far, fewer than `keep`: a guess at the final threshold. Where a scan ends with
+// fewer than `keep` rows after it, the guess was wrong and the scan must be done again without.
+void mrl_selection_speculate(mrl_selection *selection, uint32_t rank);
+// Leaves the best min(keep, count) in order; scratch has room for `capacity`.
 void mrl_selection_finish(mrl_selection *selection, mrl_candidate *scratch);
 // Unsigned order = order of scores; NaN is 0, below all; -0 and +0 are one.
 uint32_t mrl_score_key(float score);
@@ -61,6 +68,7 @@ typedef struct {
     size_t block_count;
     size_t width;
     uint32_t first_row; // added to a position to make a candidate's row
+    int pass;           // MRL_BLOCKS_*
 } mrl_block_rows;
 
 typedef struct {
@@ -90,7 +98,6 @@ float mrl_float_dot(int path, const float *left, const float *right, size_t coun
 // Scores rows given by their addresses. half: rows are rounded to binary16 first.
 void mrl_score_rows(int path, const float *query, float query_root, const float *const *rows, size_t count,
                     size_t dimensions, bool half, bool cosine, float *scores);
-void mrl_prefetch_row(const float *row, size_t dimensions);
 
 // Row-major rows, `stride` floats apart.
 typedef struct {
@@ -100,6 +107,7 @@ typedef struct {
     const uint16_t *live;
     size_t row_count;
     uint32_t first_row;
+    int pass;
 } mrl_vector_rows;
 
 void mrl_scan_vectors(int path, const mrl_vector_rows *rows, bool half, const mrl_float_queries *queries,
