@@ -19,7 +19,7 @@ struct MatryoshkaCommand: ParsableCommand {
         version: buildVersion,
         subcommands: [
             UpCommand.self, DownCommand.self, ScaleCommand.self, StatusCommand.self, SearchCommand.self,
-            ImportCommand.self, CollectionsCommand.self, EvaluateCommand.self, BenchmarkCommand.self,
+            ImportCommand.self, TrainCommand.self, CollectionsCommand.self, EvaluateCommand.self, BenchmarkCommand.self,
             MigrateCommand.self, KeysCommand.self, SettingsCommand.self,
         ]
     )
