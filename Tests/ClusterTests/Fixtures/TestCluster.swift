@@ -32,8 +32,8 @@ final class TestCluster {
         extraFront: String? = nil
     ) throws {
         extraFronts = extraFront.map { "," + $0 } ?? ""
-        folder = try makePrivateFolder()
         database = try TestDatabase(on: server)
+        folder = try makePrivateFolder()
         self.settings = ["MRL_LOG_LEVEL": "info"].merging(settings) { $1 }
         for number in 0..<coordinators { self.coordinators.append(try startCoordinator(number)) }
         for _ in 0..<encoders { try addEncoder() }
