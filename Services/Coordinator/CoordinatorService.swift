@@ -189,6 +189,10 @@ final class CoordinatorService: @unchecked Sendable {
         every(1_000_000) { [self] in leadershipTick() }
         every(500_000) { [self] in refreshCollections() }
         every(5_000_000) { [self] in flushOperations() }
+        every(3_600_000_000) { [self] in
+            // New days of the change log, its retention, and tables of dropped collections.
+            if isLeader { operations.run({ try $0.maintain() }, then: { _ in }) }
+        }
         leadershipTick()
         log.notice(
             "ready",
