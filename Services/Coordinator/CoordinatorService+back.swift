@@ -249,6 +249,22 @@ extension CoordinatorService {
         }
     }
 
+    /// Writes to workers that owe answers and are silent.
+    ///
+    /// What was sent just before a connection broke is lost without a word; only the next send tells of it.
+    func probeOwing() {
+        let time = now
+        for worker in registry.workers.values where worker.inFlight > 0 && worker.lastHeard + 150_000 < time {
+            let probe = BackMessage(
+                header: BackHeader(type: .heartbeat, incarnation: worker.incarnation, epoch: epoch),
+                body: .heartbeatReply
+            )
+            guard (try? back.send([worker.route] + probe.encode())) == .unreachable else { continue }
+            log.warning("worker lost: its connection is gone", metadata: ["worker": "\(worker.incarnation)"])
+            workerLost(worker.incarnation)
+        }
+    }
+
     /// Counts a worker out; what it owed is sent elsewhere or reported missing.
     func workerLost(_ worker: UInt64) {
         guard registry.remove(worker) != nil else { return }

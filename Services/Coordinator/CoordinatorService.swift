@@ -229,6 +229,7 @@ final class CoordinatorService: @unchecked Sendable {
             log.warning("worker lost: no sign of life", metadata: ["worker": "\(worker)"])
             workerLost(worker)
         }
+        probeOwing()
         settleWaits()
         dropExpired()
         place()

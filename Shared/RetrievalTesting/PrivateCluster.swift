@@ -14,7 +14,8 @@ public final class PrivateCluster: Sendable {
     public let folder: String
     /// Superuser's name.
     public let user = "postgres"
-    private let binaries: String
+    /// Folder of the server's programs.
+    public let binaries: String
     private let databases = Atomic<Int>(0)
 
     private static let made = Result { try PrivateCluster() }
@@ -37,7 +38,8 @@ public final class PrivateCluster: Sendable {
         "postgresql://\(user ?? self.user)@/\(database)?host=\(folder)"
     }
 
-    private init() throws {
+    /// Starts a server of its own, for tests that stop it; the others share one.
+    public init() throws {
         let root = "/usr/lib/postgresql"
         let versions = (try? FileManager.default.contentsOfDirectory(atPath: root)) ?? []
         guard let newest = versions.compactMap(Int.init).max() else {

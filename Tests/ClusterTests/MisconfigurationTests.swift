@@ -66,7 +66,7 @@ extension ClusterTests {
             defer { database.drop() }
             try Self.expectSentence(
                 program,
-                ["DATABASE_URL": try database.url(as: "nobody_here")],
+                ["DATABASE_URL": database.url(as: "nobody_here")],
                 mentions: ["nobody_here"]
             )
             let missing = try PrivateCluster.shared().url(database: "not_there")

@@ -362,8 +362,9 @@ CREATE FUNCTION matryoshka.apply_rows(
     collection int, source text, ids text[], texts text[], payloads jsonb[], vectors bytea[],
     OUT applied int, OUT shards int[], OUT token xid8
 )
-    -- Staging has no statistics: a nested loop over a batch of thousands would take seconds.
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET work_mem = '64MB' SET enable_nestloop = off
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET work_mem = '64MB'
+    -- The planner takes a batch for a few rows and would compare each with each.
+    SET enable_nestloop = off
     AS $$
 DECLARE
     shape matryoshka.collections;
@@ -438,7 +439,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION matryoshka.delete_vectors(collection int, slots int[], ids bigint[]) RETURNS void
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SET enable_nestloop = on
     AS $$
 BEGIN
     -- The slots also as constants, so that only their partitions are locked.

@@ -32,6 +32,11 @@ final class TestClient {
         if !sent { throw TestFailure("nothing could be sent") }
     }
 
+    /// Sends frames if they can be sent within a moment; for what a peer may hang up on.
+    func tryPost(_ frames: [[UInt8]]) {
+        _ = poll(seconds: 0.3, every: 0.001) { (try? socket.send(frames)) == .sent }
+    }
+
     /// The next reply of any request.
     func next(seconds: Double) throws -> FrontReply? {
         guard let frames = try nextFrames(seconds: seconds) else { return nil }

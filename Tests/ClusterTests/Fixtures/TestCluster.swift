@@ -19,6 +19,7 @@ final class TestCluster {
     private(set) var rerankers: [ChildProcess] = []
     private(set) var encoders: [ChildProcess] = []
     private var started = 0
+    private let extraFronts: String
 
     /// Starts the processes; ``waitUntilServing(_:rows:)`` says when they serve.
     init(
@@ -26,10 +27,13 @@ final class TestCluster {
         rerankers: Int = 1,
         encoders: Int = 0,
         coordinators: Int = 1,
-        settings: [String: String] = [:]
+        settings: [String: String] = [:],
+        server: PrivateCluster? = nil,
+        extraFront: String? = nil
     ) throws {
+        extraFronts = extraFront.map { "," + $0 } ?? ""
+        database = try TestDatabase(on: server)
         folder = try makePrivateFolder()
-        database = try TestDatabase()
         self.settings = ["MRL_LOG_LEVEL": "info"].merging(settings) { $1 }
         for number in 0..<coordinators { self.coordinators.append(try startCoordinator(number)) }
         for _ in 0..<encoders { try addEncoder() }
@@ -48,7 +52,8 @@ final class TestCluster {
 
     /// Front endpoint of a coordinator.
     func front(_ number: Int = 0) -> String { "ipc://\(folder)/front\(number).sock" }
-    private func back(_ number: Int) -> String { "ipc://\(folder)/back\(number).sock" }
+    /// Back endpoint of a coordinator.
+    func back(_ number: Int) -> String { "ipc://\(folder)/back\(number).sock" }
 
     /// A new client.
     func client(_ number: Int = 0) throws -> TestClient { try TestClient(front(number)) }
@@ -73,7 +78,7 @@ final class TestCluster {
         try start(
             "mrl-coordinator",
             "coordinator\(number)",
-            ["MRL_COORDINATOR_FRONT": front(number), "MRL_COORDINATOR_BACK": back(number)]
+            ["MRL_COORDINATOR_FRONT": front(number) + extraFronts, "MRL_COORDINATOR_BACK": back(number)]
         )
     }
 
