@@ -114,7 +114,7 @@ let package = Package(
         tests("ServiceRuntimeTests", ["ServiceRuntime", logging]),
         tests(
             "WorkerRuntimeTests",
-            ["WorkerRuntime", "WireProtocol", "ZeroMQ", "Matryoshka", "DocumentStore", logging]
+            ["WorkerRuntime", "ServiceRuntime", "WireProtocol", "ZeroMQ", "Matryoshka", "DocumentStore", logging]
         ),
         tests(
             "ClusterTests",
