@@ -114,7 +114,10 @@ let package = Package(
         tests("ServiceRuntimeTests", ["ServiceRuntime", logging]),
         tests(
             "WorkerRuntimeTests",
-            ["WorkerRuntime", "WireProtocol", "ZeroMQ", "Matryoshka", "DocumentStore", logging]
+            [
+                "WorkerRuntime", "ServiceRuntime", "WireProtocol", "ZeroMQ", "Matryoshka", "PostgreSQL", "DocumentStore",
+                "RetrievalTesting", logging,
+            ]
         ),
         tests(
             "ClusterTests",

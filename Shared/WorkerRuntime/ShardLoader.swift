@@ -104,34 +104,37 @@ final class ShardLoader<Rows: HeldRows>: @unchecked Sendable {
 /// Gathers the rows of a bulk load by shard, and gives shards up that there is no room for.
 final class ShardBuilder<Rows: HeldRows> {
     private var byShard: [HeldShard<Rows>?]
-    private var rowsByShard: [Int]
+    private var bytesByShard: [Int]
     private let shards: [UInt16]
-    private var rowsLeft: Int
-    private(set) var rowCount = 0
+    private let bytesPerRow: Int
+    private var bytesLeft: Int
     private var refused: [UInt16] = []
 
     init(shape: CollectionShape, shards: [UInt16], roomBytes: Int) {
         self.shards = shards
         byShard = Array(repeating: nil, count: Slots.shardCount)
-        rowsByShard = Array(repeating: 0, count: Slots.shardCount)
-        rowsLeft = max(0, roomBytes) / max(1, Rows.bytesPerRow(shape))
+        bytesByShard = Array(repeating: 0, count: Slots.shardCount)
+        bytesPerRow = Rows.bytesPerRow(shape)
+        bytesLeft = max(0, roomBytes)
         for shard in shards { byShard[Int(shard)] = HeldShard(shard: shard, shape: shape) }
     }
+
+    /// Rows of the shards that were not given up.
+    var rowCount: Int { byShard.reduce(0) { $0 + ($1?.rows.rowCount ?? 0) } }
 
     func add(_ shard: UInt16, _ id: Int64, _ version: UInt32, _ vector: Span<Float>, _ externalID: String) {
         let index = Int(shard)
         guard index < byShard.count, let held = byShard[index] else { return }
-        if rowsLeft == 0 {
+        let bytes = bytesPerRow + externalID.utf8.count
+        if bytesLeft < bytes {
             // What this shard has taken so far is free for others.
-            rowsLeft += rowsByShard[index]
-            rowCount -= rowsByShard[index]
+            bytesLeft += bytesByShard[index]
             byShard[index] = nil
             refused.append(shard)
             return
         }
-        rowsLeft -= 1
-        rowCount += 1
-        rowsByShard[index] += 1
+        bytesLeft -= bytes
+        bytesByShard[index] += bytes
         held.rows.upsert(id: id, version: version, vector: vector, externalID: externalID)
     }
 
