@@ -115,7 +115,8 @@ let package = Package(
         tests(
             "WorkerRuntimeTests",
             [
-                "WorkerRuntime", "ServiceRuntime", "WireProtocol", "ZeroMQ", "Matryoshka", "PostgreSQL", "DocumentStore",
+                "WorkerRuntime", "ServiceRuntime", "WireProtocol", "ZeroMQ", "Matryoshka", "PostgreSQL",
+                "DocumentStore",
                 "RetrievalTesting", logging,
             ]
         ),
