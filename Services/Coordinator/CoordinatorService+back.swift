@@ -98,7 +98,11 @@ extension CoordinatorService {
                             )
                         )
                     },
-                    then: { _ in }
+                    then: { [self] result in
+                        if case .failure(let error) = result {
+                            log.warning("model not registered", metadata: ["reason": "\(error)"])
+                        }
+                    }
                 )
             }
             directory = ShardDirectory(registry)

@@ -72,10 +72,11 @@ extension CoordinatorService {
 
     func refreshCollections(then: (@Sendable () -> Void)? = nil) {
         control.run(
-            { (try $0.collections(), try $0.pendingCounts()) },
+            { (try $0.collections(), try $0.pendingCounts(), try $0.currentPosition()) },
             then: { [self] result in
-                if let (records, pending) = try? result.get() {
+                if let (records, pending, position) = try? result.get() {
                     pendingCounts = pending
+                    followLag.note(position.snapshot, at: now)
                     let fresh = Dictionary(uniqueKeysWithValues: records.map { ($0.shape.collection, $0) })
                     if fresh != collections {
                         collections = fresh

@@ -69,14 +69,14 @@ extension CoordinatorService {
                 )
             }
             schedule(key, request)
-            guard let request = running[key].map({ ($0, request) }) else { return }
+            guard let entry = running[key] else { return }
             var machine = SearchMachine(
-                request: request.1,
+                request: request,
                 shape: shape,
                 plan: resolved,
-                traceHigh: request.0.traceHigh,
-                traceLow: request.0.traceLow,
-                now: request.0.started
+                traceHigh: entry.traceHigh,
+                traceLow: entry.traceLow,
+                now: entry.started
             )
             let actions = machine.start(view)
             running[key]?.kind = .search(machine)
@@ -109,9 +109,8 @@ extension CoordinatorService {
 
     /// Feeds an event to a search and performs what it decides.
     func step(_ key: UInt64, _ event: (inout SearchMachine, SearchMachine.View) -> [SearchMachine.Action]) {
-        guard var entry = running[key], case .search(var machine) = entry.kind else { return }
+        guard case .search(var machine)? = running[key]?.kind else { return }
         // The machine is moved out, so that its arrays are not copied when it changes.
-        entry.kind = .write
         running[key]?.kind = .write
         let actions = event(&machine, view)
         running[key]?.kind = .search(machine)

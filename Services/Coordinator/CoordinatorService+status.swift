@@ -55,14 +55,27 @@ extension CoordinatorService {
             .init("resident_precision", .string(shape.residentPrecision.rawValue)),
             int("generation", Int(shape.generation)), .init("changing", .bool(record.targetShape != nil)),
             int("rows", directory.rows(holding)), .init("shards", .object(roles)),
-            int("pending", pendingCounts[shape.name] ?? 0),
+            int("pending", pendingCounts[shape.name] ?? 0), .init("lag_ms", lag(shape)),
         ])
     }
 
+    /// Of the replica most behind, either kind; null where none is ready.
+    private func lag(_ shape: CollectionShape) -> JSONValue {
+        let behind = [WorkerRole.shortlist, .rerank].compactMap {
+            followLag.microseconds(
+                of: Holding(collection: shape.collection, generation: shape.generation, role: $0),
+                in: directory,
+                now: now
+            )
+        }
+        return behind.max().map { .integer(Int64($0 / 1000)) } ?? .null
+    }
+
     var status: JSONValue {
+        let recent = metrics.latency(sinceMinute: wallMinute - 1)
         let seconds = max(0.001, Double(now - startedAt) / 1e6)
         func ms(_ q: Double) -> JSONValue {
-            metrics.recent.quantileMicroseconds(q).map { .number(Double($0) / 1000) } ?? .null
+            recent.quantileMicroseconds(q).map { .number(Double($0) / 1000) } ?? .null
         }
         let time = now
         let workers = registry.workers.values.sorted { $0.incarnation < $1.incarnation }.map { worker -> JSONValue in

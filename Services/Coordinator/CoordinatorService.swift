@@ -100,6 +100,7 @@ final class CoordinatorService: @unchecked Sendable {
     var nextNumber: UInt64 = 1
     var waiting: [UInt64: [Waiting]] = [:]
     var waits = SearchableWaits<UInt64>()
+    var followLag = FollowLag()
     var waitReplies: [UInt64: WriteReply] = [:]
     var admission: Admission
     var outbox = Outbox()
@@ -130,10 +131,10 @@ final class CoordinatorService: @unchecked Sendable {
         var host = [CChar](repeating: 0, count: 256)
         gethostname(&host, 255)
         name = String(decoding: host.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) + ":\(getpid())"
-        let hadAssignments = try !store.loadAssignments().rows.isEmpty
-        epoch = try store.loadAssignments().epoch
+        let stored = try store.loadAssignments()
+        epoch = stored.epoch
         // After a restart, workers that still hold their shards get time to come back before shards are dealt anew.
-        placeNotBefore = startedAt + (hadAssignments ? 2_500_000 : 300_000)
+        placeNotBefore = startedAt + (stored.rows.isEmpty ? 300_000 : 2_500_000)
         for record in try store.collections() { collections[record.shape.collection] = record }
 
         admission = Admission(

@@ -28,14 +28,18 @@ struct SearchMetrics {
     var late = 0
     var errors: [String: Int] = [:]
     var searches: UInt64 = 0
-    /// Of the last whole interval of status.
-    var recent = LatencyHistogram()
     static let slowMax = 256
+
+    /// Times of all collections' searches from a minute on.
+    func latency(sinceMinute minute: Int) -> LatencyHistogram {
+        minutes.reduce(into: LatencyHistogram()) { sum, entry in
+            if entry.key.minute >= minute { sum.merge(entry.value.latency) }
+        }
+    }
 
     mutating func record(_ reply: SearchReply, collection: UInt32, minute: Int, slowMicroseconds: Int) {
         searches += 1
         let micros = reply.timings.totalMicroseconds
-        recent.record(microseconds: UInt64(micros))
         var entry = minutes[Key(minute: minute, collection: collection), default: Minute()]
         entry.searches += 1
         if !reply.coverage.isComplete { entry.partial += 1 }
@@ -62,7 +66,6 @@ struct SearchMetrics {
 
     mutating func recordFailure(_ error: FrontError, collection: UInt32, minute: Int, microseconds: Int) {
         searches += 1
-        recent.record(microseconds: UInt64(max(0, microseconds)))
         minutes[Key(minute: minute, collection: collection), default: Minute()].searches += 1
         minutes[Key(minute: minute, collection: collection), default: Minute()]
             .latency.record(microseconds: UInt64(max(0, microseconds)))

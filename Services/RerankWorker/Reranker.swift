@@ -314,31 +314,13 @@ struct Reranker: Sendable {
                 )
             }
         }
-        let spent = UInt32(clamping: ServiceProcess.monotonicMicroseconds() - start)
-        var next = 0
-        return group.members.map { request, command in
-            let own = (next..<next + command.queryCount).map { number in
-                guard !results.isEmpty else { return CandidateColumns(scores: [[]]) }
-                let columns = results[number]
-                return CandidateColumns(
-                    ids: columns.ids,
-                    versions: columns.versions,
-                    shards: columns.shards,
-                    scores: [columns.scores]
-                )
-            }
-            next += command.queryCount
-            return request.answer(
-                .hits(
-                    Hits(
-                        shards: selection?.answers ?? SearchGroup.nothingHere(group.key.shards),
-                        results: own,
-                        queuedMicroseconds: request.queued(until: start),
-                        computeMicroseconds: spent
-                    )
-                )
-            )
-        }
+        return group.answers(
+            results.map {
+                CandidateColumns(ids: $0.ids, versions: $0.versions, shards: $0.shards, scores: [$0.scores])
+            },
+            shards: selection?.answers,
+            since: start
+        )
     }
 }
 

@@ -46,25 +46,7 @@ struct ShortlistSearcher: Sendable {
                 steps: group.key.steps
             )
         }
-        let spent = UInt32(clamping: ServiceProcess.monotonicMicroseconds() - start)
-        let nothing = CandidateColumns(scores: group.key.steps.map { _ in [] })
-        var next = 0
-        return group.members.map { request, command in
-            let own = (next..<next + command.queryCount).map { number in
-                results.isEmpty ? nothing : CandidateColumns(results[number])
-            }
-            next += command.queryCount
-            return request.answer(
-                .hits(
-                    Hits(
-                        shards: selection?.answers ?? SearchGroup.nothingHere(group.key.shards),
-                        results: own,
-                        queuedMicroseconds: request.queued(until: start),
-                        computeMicroseconds: spent
-                    )
-                )
-            )
-        }
+        return group.answers(results.map { CandidateColumns($0) }, shards: selection?.answers, since: start)
     }
 }
 

@@ -105,7 +105,7 @@ public struct SearchRequest: Sendable, Hashable {
     public var withPayload: Bool
     /// Hits carry their score at each stage.
     public var explain: Bool
-    /// Add binary `ids`-free score column: buffer `scores` float32 `[hits]` beside the JSON lines.
+    /// Adds the columns `scores` (float32) and `counts` (uint32) beside the JSON lines.
     public var columns: Bool
     /// Model that the client's vectors are of; nil counts as the collection's.
     public var model: String?
@@ -212,7 +212,7 @@ public struct UpsertRequest: Sendable, Hashable {
     public var idempotencyKey: String?
     /// Model of the vectors; nil counts as the collection's.
     public var model: String?
-    /// SHA-free hash of header and buffers, for idempotency (FNV-1a 128 or better, hex), over everything but `id`,
+    /// Hash of header and buffers, hex, where an idempotency key is given: over everything but the key, `id`,
     /// `deadline_ms` and keys that start with `x-`.
     public var bodyHash: String
 

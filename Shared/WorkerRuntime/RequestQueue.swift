@@ -1,4 +1,5 @@
 public import Matryoshka
+import ServiceRuntime
 public import WireProtocol
 
 /// Where an answer goes: a link, the life of its socket, and the coordinator's number.
@@ -137,6 +138,37 @@ public struct SearchGroup: Sendable {
         all.reserveCapacity(queryCount * key.width)
         for member in members { all.append(contentsOf: member.command.queries) }
         return all
+    }
+
+    /// HITS for every member, each with its own queries' rows.
+    ///
+    /// - Parameters:
+    ///   - results: By query of the group, or empty where nothing was scanned.
+    ///   - answers: What became of the shards; nil where nothing of the collection is held.
+    ///   - start: Monotonic microseconds at which the scan began.
+    /// - Returns: In the order of the members.
+    public func answers(
+        _ results: [CandidateColumns],
+        shards answers: [ShardAnswer]?,
+        since start: UInt64
+    ) -> [WorkerAnswer] {
+        let spent = UInt32(clamping: ServiceProcess.monotonicMicroseconds() - start)
+        let nothing = CandidateColumns(scores: key.steps.map { _ in [] })
+        var next = 0
+        return members.map { request, command in
+            let range = next..<next + command.queryCount
+            next = range.upperBound
+            return request.answer(
+                .hits(
+                    Hits(
+                        shards: answers ?? Self.nothingHere(key.shards),
+                        results: results.isEmpty ? range.map { _ in nothing } : Array(results[range]),
+                        queuedMicroseconds: request.queued(until: start),
+                        computeMicroseconds: spent
+                    )
+                )
+            )
+        }
     }
 
     /// Groups requests by what they share, in order of first arrival; other kinds of requests are left out.
