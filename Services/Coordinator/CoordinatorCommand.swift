@@ -31,6 +31,10 @@ struct CoordinatorCommand: ParsableCommand {
     @Option(help: "Silence after which a worker counts as dead, in ms.") var coordinatorDeadMs: Int?
     @Option(help: "Interval of the workers' beats, in ms.") var coordinatorHeartbeatMs: Int?
     @Option(help: "Searches slower than this are recorded, in ms.") var slowSearchMs: Int?
+    @Option(help: "Length of the leader lease, in seconds.") var coordinatorLeaseSeconds: Int?
+    @Option(help: "Seconds that requests under way get after SIGTERM.") var workerGraceSeconds: Int?
+    @Option(help: "File with this process's CURVE secret key (Z85).") var curveSecretKeyFile: String?
+    @Option(help: "File with the public keys that may connect, one a line.") var curveAllowList: String?
     @Option(help: "trace, debug, info, notice, warning, error or critical.") var logLevel: String?
     @Option(help: "text or json.") var logFormat: String?
 
@@ -58,7 +62,11 @@ struct CoordinatorCommand: ParsableCommand {
             ("coordinator.client_inflight_max", coordinatorClientInflightMax.map(String.init)),
             ("coordinator.dead_ms", coordinatorDeadMs.map(String.init)),
             ("coordinator.heartbeat_ms", coordinatorHeartbeatMs.map(String.init)),
-            ("slow_search_ms", slowSearchMs.map(String.init)), ("log.level", logLevel), ("log.format", logFormat),
+            ("slow_search_ms", slowSearchMs.map(String.init)),
+            ("coordinator.lease_seconds", coordinatorLeaseSeconds.map(String.init)),
+            ("worker.grace_seconds", workerGraceSeconds.map(String.init)),
+            ("curve.secret_key_file", curveSecretKeyFile), ("curve.allow_list", curveAllowList),
+            ("log.level", logLevel), ("log.format", logFormat),
         ]
         return Dictionary(uniqueKeysWithValues: given.compactMap { key, value in value.map { (key, $0) } })
     }

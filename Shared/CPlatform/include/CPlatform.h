@@ -20,7 +20,7 @@ int platform_termination_signalfd(void);
 /// The next pending signal of a signalfd, or 0.
 int platform_signalfd_next(int fd);
 
-/// Names the calling thread; longer names are cut at 15 bytes.
+/// Names the calling thread, unless it is the main one; longer names are cut at 15 bytes.
 void platform_name_thread(const char *name);
 /// Starts a joinable thread that runs `body(context)` with SIGTERM and SIGINT blocked, or -errno.
 int platform_start_thread(pthread_t *thread, void *(*body)(void *), void *context);
