@@ -17,6 +17,7 @@ extension CoordinatorService {
             return
         case .create(let wanted):
             do {
+                try refuseUnserved(wanted.residency, rotation: wanted.rotation)
                 let definition = try definition(wanted)
                 answered = definition.name
                 job = { _ = try $0.createCollection(definition) }
@@ -30,11 +31,12 @@ extension CoordinatorService {
         case .alias(let name, let collection):
             answered = name
             job = { try $0.setAlias(name, collection: collection) }
-        case .configure(let name, let width, let precision):
+        case .configure(let name, let change):
             do {
+                try refuseUnserved(change)
                 let shape = try resolve(name).shape
                 answered = shape.name
-                job = { _ = try $0.configure(shape.name, residentWidth: width, residentPrecision: precision) }
+                job = { _ = try $0.configure(shape.name, change) }
             } catch {
                 fail(key, error)
                 return
@@ -56,6 +58,19 @@ extension CoordinatorService {
                     )
                 }
             }
+        }
+    }
+
+    private func refuseUnserved(_ change: ResidencyChange, rotation: Rotation = .none) throws(FrontError) {
+        if change.index == .ivf { throw FrontError(.unsupported, field: "index", "ivf is not served", allowed: "flat") }
+        if change.index == .hnsw {
+            throw FrontError(.unsupported, field: "index", "hnsw is not served", allowed: "flat")
+        }
+        if change.holdsSigns == true {
+            throw FrontError(.unsupported, field: "resident_signs", "sign bits are not held", allowed: "false")
+        }
+        if rotation != .none {
+            throw FrontError(.unsupported, field: "rotation", "rotations are not learnt", allowed: "none")
         }
     }
 
@@ -100,8 +115,8 @@ extension CoordinatorService {
             isMatryoshka: wanted.isMatryoshka ?? (smallest != nil),
             similarity: wanted.similarity,
             storedHeadWidth: wanted.storedHeadWidth,
-            residentWidth: wanted.residentWidth,
-            residentPrecision: wanted.residentPrecision ?? .int8
+            rotation: wanted.rotation,
+            residency: wanted.residency
         )
     }
 }

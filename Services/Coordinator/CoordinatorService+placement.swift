@@ -102,7 +102,7 @@ extension CoordinatorService {
         guard isLeader, !savingPlacement, now >= placeNotBefore, let term else { return }
         var demands: [Placement.Demand] = []
         for record in collections.values.sorted(by: { $0.shape.collection < $1.shape.collection }) {
-            for shape in [record.shape] + [record.targetShape].compactMap({ $0 }) {
+            for shape in record.loadableShapes {
                 demands.append(demand(shape, record, .shortlist))
             }
             demands.append(demand(record.shape, record, .rerank))
@@ -200,7 +200,7 @@ extension CoordinatorService {
         guard isLeader, let target = registry.workers[worker] else { return }
         var entries: [ShardAssignments.Assigned] = []
         for record in collections.values.sorted(by: { $0.shape.collection < $1.shape.collection }) {
-            for shape in [record.shape] + [record.targetShape].compactMap({ $0 }) {
+            for shape in record.loadableShapes {
                 let role = target.registration.role
                 if role == .rerank && shape.generation != record.shape.generation { continue }
                 let holding = Holding(collection: shape.collection, generation: shape.generation, role: role)

@@ -48,7 +48,10 @@ extension CoordinatorService {
                     retryAfterMilliseconds: 500
                 )
             }
-            let plan = request.plan ?? Plan.standard(k: request.k, in: shape.planSpace)
+            let plan =
+                request.isExact
+                ? Plan(stages: [Stage(dimensions: shape.dimensions, keep: request.k)])
+                : request.plan ?? Plan.standard(k: request.k, in: shape.planSpace)
             let resolved: ResolvedPlan
             do {
                 resolved = try plan.resolved(in: shape.planSpace)

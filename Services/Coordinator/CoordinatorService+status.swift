@@ -25,6 +25,19 @@ extension CoordinatorService {
         .array(collections.values.sorted { $0.shape.name < $1.shape.name }.map { collectionJSON($0) })
     }
 
+    /// The form that was asked for, and how far it has come; null where nothing changes.
+    private func nextJSON(_ record: CollectionRecord) -> JSONValue {
+        guard let next = record.targetShape else { return .null }
+        let holding = Holding(collection: next.collection, generation: next.generation, role: .shortlist)
+        return .object([
+            int("generation", Int(next.generation)), int("resident_width", next.residentWidth),
+            .init("resident_precision", .string(next.residentPrecision.rawValue)),
+            .init("resident_signs", .bool(next.holdsSigns)), .init("index", .string(next.index.kind.rawValue)),
+            .init("state", .string(next.isTrained ? "loading" : "training")),
+            int("ready_shards", directory.readyShardCount(holding)),
+        ])
+    }
+
     func collectionJSON(_ record: CollectionRecord) -> JSONValue {
         let shape = record.shape
         var roles: [JSONValue.Member] = []
@@ -53,6 +66,8 @@ extension CoordinatorService {
             .init("similarity", .string(shape.similarity.rawValue)), int("stored_head_width", shape.storedHeadWidth),
             int("resident_width", shape.residentWidth),
             .init("resident_precision", .string(shape.residentPrecision.rawValue)),
+            .init("resident_signs", .bool(shape.holdsSigns)), .init("index", .string(shape.index.kind.rawValue)),
+            .init("rotation", .string(shape.rotation.rawValue)), .init("next", nextJSON(record)),
             int("generation", Int(shape.generation)), .init("changing", .bool(record.targetShape != nil)),
             int("rows", directory.rows(holding)), .init("shards", .object(roles)),
             int("pending", pendingCounts[shape.name] ?? 0), .init("lag_ms", lag(shape)),

@@ -359,7 +359,8 @@ public struct SearchMachine: Sendable {
 
     private mutating func ask(_ route: ShardDirectory.Route) -> [Action] {
         let full = shape.dimensions
-        let width = plan.isExhaustive ? full : shape.storedHeadWidth
+        // A rotation takes the whole vector.
+        let width = plan.isExhaustive || shape.learntRotation != 0 ? full : shape.storedHeadWidth
         let queries: [Float]
         if width == full {
             queries = vectors
@@ -374,7 +375,15 @@ public struct SearchMachine: Sendable {
             .search(
                 part: add(.scan(worker: worker, shards: shards)),
                 worker: worker,
-                SearchCommand(steps: steps, shards: shards, queryCount: queryCount, width: width, queries: queries)
+                SearchCommand(
+                    steps: steps,
+                    shards: shards,
+                    queryCount: queryCount,
+                    width: width,
+                    queries: queries,
+                    effort: request.effort,
+                    isExact: request.isExact
+                )
             )
         }
     }
@@ -658,6 +667,8 @@ public struct SearchMachine: Sendable {
                     degraded: degraded,
                     collection: shape.name,
                     generation: shape.generation,
+                    index: plan.isExhaustive ? .flat : shape.index.kind,
+                    isProven: plan.isFullScan(of: shape.dimensions) && coverage.isComplete && degraded.isEmpty,
                     rescoredNewer: rescoredNewer,
                     gone: gone,
                     timings: timings,

@@ -17,10 +17,10 @@ public struct CollectionDefinition: Sendable, Hashable {
     public var similarity: Similarity
     /// W; nil for min(D, 128).
     public var storedHeadWidth: Int?
-    /// H; nil for min(W, 64).
-    public var residentWidth: Int?
-    /// int8 or float32.
-    public var residentPrecision: Precision
+    /// Change of basis.
+    public var rotation: Rotation
+    /// How shortlist workers hold it.
+    public var residency: ResidencyChange
 
     /// Makes a definition.
     public init(
@@ -31,8 +31,8 @@ public struct CollectionDefinition: Sendable, Hashable {
         isMatryoshka: Bool = true,
         similarity: Similarity = .cosine,
         storedHeadWidth: Int? = nil,
-        residentWidth: Int? = nil,
-        residentPrecision: Precision = .int8
+        rotation: Rotation = .none,
+        residency: ResidencyChange = ResidencyChange()
     ) {
         self.name = name
         self.model = model
@@ -41,8 +41,8 @@ public struct CollectionDefinition: Sendable, Hashable {
         self.isMatryoshka = isMatryoshka
         self.similarity = similarity
         self.storedHeadWidth = storedHeadWidth
-        self.residentWidth = residentWidth
-        self.residentPrecision = residentPrecision
+        self.rotation = rotation
+        self.residency = residency
     }
 }
 
@@ -56,6 +56,11 @@ public struct CollectionRecord: Sendable, Hashable {
     public var targetShape: CollectionShape?
     /// Other names.
     public var aliases: [String]
+
+    /// What workers are to hold: the shape in use, and the one asked for once all it needs has been learnt.
+    public var loadableShapes: [CollectionShape] {
+        [shape] + [targetShape].compactMap { $0 }.filter(\.isTrained)
+    }
 
     /// Makes a record.
     public init(
@@ -100,12 +105,12 @@ extension Store {
         let result = try execute(
             """
             SELECT c.id, c.name, coalesce(c.model, ''), c.dimensions, c.smallest_dimensions, c.is_matryoshka, c.similarity,
-                c.head_width, g.resident_width, g.resident_precision, c.generation,
-                t.generation, t.resident_width, t.resident_precision,
+                c.head_width, c.rotation, c.generation, t.generation,
                 (SELECT coalesce(sum(greatest(p.reltuples::bigint, pg_stat_get_live_tuples(p.oid))), 0)::bigint
                     FROM pg_inherits AS i JOIN pg_class AS p ON p.oid = i.inhrelid
                     WHERE i.inhparent = to_regclass('matryoshka.heads_' || c.id)),
-                ARRAY(SELECT a.name FROM matryoshka.aliases AS a WHERE a.collection = c.id ORDER BY a.name)
+                ARRAY(SELECT a.name FROM matryoshka.aliases AS a WHERE a.collection = c.id ORDER BY a.name),
+                \(Self.residencyColumns(of: "g")), \(Self.residencyColumns(of: "t"))
             FROM matryoshka.collections AS c
                 JOIN matryoshka.generations AS g ON g.collection = c.id AND g.generation = c.generation
                 LEFT JOIN LATERAL (
@@ -116,7 +121,7 @@ extension Store {
             """
         )
         return (0..<result.rowCount).map { row in
-            let shape = CollectionShape(
+            var shape = CollectionShape(
                 collection: UInt32(result.int32(row, 0)),
                 name: result.text(row, 1),
                 model: result.text(row, 2),
@@ -125,24 +130,56 @@ extension Store {
                 isMatryoshka: result.bool(row, 5),
                 similarity: Similarity(rawValue: result.text(row, 6)) ?? .cosine,
                 storedHeadWidth: Int(result.int32(row, 7)),
-                residentWidth: Int(result.int32(row, 8)),
-                residentPrecision: Precision(rawValue: result.text(row, 9)) ?? .int8,
-                generation: UInt32(result.int32(row, 10))
+                residentWidth: 1,
+                residentPrecision: .int8,
+                rotation: Rotation(rawValue: result.text(row, 8)) ?? .none,
+                generation: UInt32(result.int32(row, 9))
             )
+            Self.readResidency(of: &shape, result, row, firstColumn: 13)
             var target: CollectionShape?
-            if !result.isNull(row, 11) {
-                target = shape
-                target?.generation = UInt32(result.int32(row, 11))
-                target?.residentWidth = Int(result.int32(row, 12))
-                target?.residentPrecision = Precision(rawValue: result.text(row, 13)) ?? .int8
+            if !result.isNull(row, 10) {
+                var next = shape
+                next.generation = UInt32(result.int32(row, 10))
+                Self.readResidency(of: &next, result, row, firstColumn: 22)
+                target = next
             }
             return CollectionRecord(
                 shape: shape,
-                rowsEstimate: Int(result.int64(row, 14)),
+                rowsEstimate: Int(result.int64(row, 11)),
                 targetShape: target,
-                aliases: result.texts(row, 15)
+                aliases: result.texts(row, 12)
             )
         }
+    }
+
+    private static func residencyColumns(of table: String) -> String {
+        [
+            "resident_width", "resident_precision", "resident_signs", "index_kind", "lists", "coarse_dimensions",
+            "links",
+            "construction_effort",
+        ].map { "\(table).\($0)" }.joined(separator: ", ")
+            + ", ARRAY[coalesce(\(table).centroids, 0), coalesce(\(table).learnt_rotation, 0)]"
+    }
+
+    private static func readResidency(
+        of shape: inout CollectionShape,
+        _ result: QueryResult,
+        _ row: Int,
+        firstColumn: Int
+    ) {
+        shape.residentWidth = Int(result.int32(row, firstColumn))
+        shape.residentPrecision = Precision(rawValue: result.text(row, firstColumn + 1)) ?? .int8
+        shape.holdsSigns = result.bool(row, firstColumn + 2)
+        let artefacts = result.int32s(row, firstColumn + 8)
+        shape.index = CollectionIndex(
+            kind: CollectionIndex.Kind(rawValue: result.text(row, firstColumn + 3)) ?? .flat,
+            lists: Int(result.int32(row, firstColumn + 4)),
+            coarseDimensions: Int(result.int32(row, firstColumn + 5)),
+            links: Int(result.int32(row, firstColumn + 6)),
+            constructionEffort: Int(result.int32(row, firstColumn + 7)),
+            centroids: UInt32(artefacts[0])
+        )
+        shape.learntRotation = UInt32(artefacts[1])
     }
 
     /// Every alias and the name of its collection.
@@ -167,16 +204,33 @@ extension Store {
                 "dimensions are 1 to 65535, the smallest size and the stored head width 1 to the dimensions"
             )
         }
-        let number = try execute(
-            "SELECT matryoshka.create_collection($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            [
-                .text(definition.name), .optionalText(definition.model), .int32(Int32(definition.dimensions)),
-                .int32(Int32(definition.smallestDimensions)), .bool(definition.isMatryoshka),
-                .text(definition.similarity.rawValue), .int32(Int32(width)),
-                .int32(Int32(clamping: definition.residentWidth ?? min(width, 64))),
-                .text(definition.residentPrecision.rawValue),
-            ]
-        ).int32(0, 0)
+        let asked = definition.residency
+        let number = try transaction {
+            let number = try execute(
+                "SELECT matryoshka.create_collection($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                [
+                    .text(definition.name), .optionalText(definition.model), .int32(Int32(definition.dimensions)),
+                    .int32(Int32(definition.smallestDimensions)), .bool(definition.isMatryoshka),
+                    .text(definition.similarity.rawValue), .int32(Int32(width)),
+                    .int32(Int32(clamping: asked.width ?? min(width, 64))),
+                    .text((asked.precision ?? .int8).rawValue),
+                ]
+            ).int32(0, 0)
+            if definition.rotation != .none {
+                try execute(
+                    "UPDATE matryoshka.collections SET rotation = $2 WHERE id = $1",
+                    [.int32(number), .text(definition.rotation.rawValue)]
+                )
+            }
+            // The first generation serves as the plain one until what the wanted one needs has been learnt.
+            let first = try record(UInt32(number)).shape
+            var wanted = asked.applied(to: first)
+            if definition.rotation != .none || wanted != first {
+                wanted.generation += 1
+                try ask(for: wanted)
+            }
+            return number
+        }
         return try record(UInt32(number))
     }
 
@@ -209,6 +263,11 @@ extension Store {
             for table in ["aliases", "assignments", "import_offsets", "idempotency", "shard_status", "quarantine"] {
                 try execute("DELETE FROM matryoshka.\(table) WHERE collection = $1", [.int32(number)])
             }
+            try execute(
+                "UPDATE matryoshka.generations SET centroids = NULL, learnt_rotation = NULL WHERE collection = $1",
+                [.int32(number)]
+            )
+            try execute("DELETE FROM matryoshka.artefacts WHERE collection = $1", [.int32(number)])
             return number
         }
         guard let dropped else { throw StoreError.unknownCollection("there is no collection \"\(name)\"") }
@@ -249,40 +308,51 @@ extension Store {
         }
     }
 
-    /// Asks for another resident width or precision; nil leaves one as it is (or as it was last asked for).
+    private func ask(for next: CollectionShape) throws {
+        guard (1...next.storedHeadWidth).contains(next.residentWidth) else {
+            throw StoreError.invalidDefinition(
+                "the resident width is 1 to the stored head width \(next.storedHeadWidth)"
+            )
+        }
+        guard next.residentPrecision == .int8 || next.residentPrecision == .float32 else {
+            throw StoreError.invalidDefinition("the resident precision is int8 or float32")
+        }
+        guard next.index.coarseDimensions <= next.storedHeadWidth else {
+            throw StoreError.invalidDefinition(
+                "the coarse dimensions are 1 to the stored head width \(next.storedHeadWidth)"
+            )
+        }
+        try execute(
+            """
+            INSERT INTO matryoshka.generations (collection, generation, resident_width, resident_precision,
+                resident_signs, index_kind, lists, coarse_dimensions, links, construction_effort, centroids,
+                learnt_rotation)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nullif($11, 0), nullif($12, 0))
+            """,
+            [
+                .int32(Int32(next.collection)), .int32(Int32(next.generation)), .int32(Int32(next.residentWidth)),
+                .text(next.residentPrecision.rawValue), .bool(next.holdsSigns), .text(next.index.kind.rawValue),
+                .int32(Int32(next.index.lists)), .int32(Int32(next.index.coarseDimensions)),
+                .int32(Int32(next.index.links)), .int32(Int32(next.index.constructionEffort)),
+                .int32(Int32(next.index.centroids)), .int32(Int32(next.learntRotation)),
+            ]
+        )
+    }
+
+    /// Asks for another form of what shortlist workers hold; nil leaves a thing as it is (or as it was last asked for).
     ///
     /// - Returns: The shape with the next generation, or the present one where nothing changes.
-    public func configure(_ name: String, residentWidth: Int?, residentPrecision: Precision?) throws -> CollectionShape
-    {
+    public func configure(_ name: String, _ change: ResidencyChange) throws -> CollectionShape {
         try transaction {
             let number = try number(ofCollection: name)
             // One at a time.
             try execute("SELECT FROM matryoshka.collections WHERE id = $1 FOR UPDATE", [.int32(Int32(number))])
             let record = try record(number)
             let before = record.targetShape ?? record.shape
-            var next = before
-            next.residentWidth = residentWidth ?? before.residentWidth
-            next.residentPrecision = residentPrecision ?? before.residentPrecision
+            var next = change.applied(to: before)
             if next == before { return before }
-            guard (1...next.storedHeadWidth).contains(next.residentWidth) else {
-                throw StoreError.invalidDefinition(
-                    "the resident width is 1 to the stored head width \(next.storedHeadWidth)"
-                )
-            }
-            guard next.residentPrecision == .int8 || next.residentPrecision == .float32 else {
-                throw StoreError.invalidDefinition("the resident precision is int8 or float32")
-            }
             next.generation = before.generation + 1
-            try execute(
-                """
-                INSERT INTO matryoshka.generations (collection, generation, resident_width, resident_precision)
-                    VALUES ($1, $2, $3, $4)
-                """,
-                [
-                    .int32(Int32(number)), .int32(Int32(next.generation)), .int32(Int32(next.residentWidth)),
-                    .text(next.residentPrecision.rawValue),
-                ]
-            )
+            try ask(for: next)
             return next
         }
     }

@@ -22,7 +22,15 @@ public struct CollectionShape: Sendable, Hashable {
     public var residentWidth: Int
     /// int8 or float32.
     public var residentPrecision: Precision
-    /// Counts changes of H and precision.
+    /// Sign bits of the rotated head are held beside, for stages of precision bit.
+    public var holdsSigns: Bool
+    /// How shortlist workers find rows.
+    public var index: CollectionIndex
+    /// Change of basis that all stages but the last are scored in; fixed.
+    public var rotation: Rotation
+    /// Number of the rotation in the store; 0: none, or not learnt yet.
+    public var learntRotation: UInt32
+    /// Counts changes of what shortlist workers hold: H, precision, signs, index.
     public var generation: UInt32
 
     /// Makes a shape.
@@ -37,6 +45,10 @@ public struct CollectionShape: Sendable, Hashable {
         storedHeadWidth: Int,
         residentWidth: Int,
         residentPrecision: Precision,
+        holdsSigns: Bool = false,
+        index: CollectionIndex = .flat,
+        rotation: Rotation = .none,
+        learntRotation: UInt32 = 0,
         generation: UInt32
     ) {
         self.collection = collection
@@ -49,8 +61,15 @@ public struct CollectionShape: Sendable, Hashable {
         self.storedHeadWidth = storedHeadWidth
         self.residentWidth = residentWidth
         self.residentPrecision = residentPrecision
+        self.holdsSigns = holdsSigns
+        self.index = index
+        self.rotation = rotation
+        self.learntRotation = learntRotation
         self.generation = generation
     }
+
+    /// All that the shape needs of its rows has been learnt: workers can load it.
+    public var isTrained: Bool { index.isTrained && (rotation == .none || learntRotation != 0) }
 
     /// What plans over it may ask for.
     public var planSpace: PlanSpace {

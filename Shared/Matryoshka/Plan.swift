@@ -182,6 +182,10 @@ public struct ResolvedPlan: Sendable, Hashable {
     public var k: Int { steps[steps.count - 1].keep }
     /// No head can start this plan: rerank workers scan their slots.
     public var isExhaustive: Bool { residentCount == 0 }
+    /// One float32 stage over all rows at full size: its answer is the truth that other plans approach.
+    public func isFullScan(of dimensions: Int) -> Bool {
+        isExhaustive && steps.count == 1 && steps[0].dimensions == dimensions && steps[0].precision == .float32
+    }
     /// The plan as a reply tells it.
     public var plan: Plan {
         Plan(stages: steps.map { Stage(dimensions: $0.dimensions, keep: $0.keep, precision: $0.precision) })

@@ -76,6 +76,8 @@ extension BackBody {
         case .map: .map
         case .drain: .drain
         case .drained: .drained
+        case .train: .train
+        case .trained: .trained
         case .search: .search
         case .hits: .hits
         case .rerank: .rerank
@@ -96,6 +98,8 @@ extension BackBody {
         case .reject(let value): value.json.jsonBytes
         case .heartbeat(let value): value.json.jsonBytes
         case .map(let value): value.json.jsonBytes
+        case .train(let value): value.json.jsonBytes
+        case .trained(let value): value.json.jsonBytes
         case .failed(let value): value.json.jsonBytes
         case .search(let value): value.encode()
         case .hits(let value): value.encode()
@@ -128,6 +132,8 @@ extension BackBody {
         case .reject: return .reject(try Reject(json: RecordReader(payload)))
         case .heartbeat: return .heartbeat(try Heartbeat(json: RecordReader(payload)))
         case .map: return .map(try ShardAssignments(json: RecordReader(payload)))
+        case .train: return .train(try TrainCommand(json: RecordReader(payload)))
+        case .trained: return .trained(try Trained(json: RecordReader(payload)))
         case .failed: return .failed(try Failed(json: RecordReader(payload)))
         case .search: body = .search(try SearchCommand(&reader))
         case .hits: body = .hits(try Hits(&reader))
@@ -306,9 +312,12 @@ extension SearchCommand {
     fileprivate func encode() -> [UInt8] {
         precondition(queries.count == queryCount * width, "queries do not fill their shape")
         var writer = ByteWriter(
-            reserving: 24 + steps.count * stepBytes + queries.count * 4 + shards.count * 2 + filter.count
+            reserving: 32 + steps.count * stepBytes + queries.count * 4 + shards.count * 2 + filter.count
         )
-        for count in [steps.count, shards.count, queryCount, width, filter.count, 0] { writer.write(count: count) }
+        let effort = [effort.probes ?? 0, effort.ef ?? 0]
+        for count in [steps.count, shards.count, queryCount, width, filter.count] + effort + [isExact ? 1 : 0] {
+            writer.write(count: count)
+        }
         writer.write(steps)
         writer.writeColumn(queries)
         writer.writeColumn(shards)
@@ -322,13 +331,20 @@ extension SearchCommand {
         let queryCount = try reader.readInt()
         let width = try reader.readInt()
         let filterBytes = try reader.readInt()
-        try reader.readZeros(4)
+        let probes = try reader.readInt()
+        let ef = try reader.readInt()
+        guard probes <= SearchEffort.effortMax, ef <= SearchEffort.effortMax else {
+            throw .badPayload("an effort of \(max(probes, ef))")
+        }
+        let isExact = try reader.readFlags(1) == 1
         self.init(
             steps: try reader.readSteps(stepCount),
             shards: [],
             queryCount: queryCount,
             width: width,
-            queries: try reader.readQueries(queryCount, width: width)
+            queries: try reader.readQueries(queryCount, width: width),
+            effort: SearchEffort(probes: probes == 0 ? nil : probes, ef: ef == 0 ? nil : ef),
+            isExact: isExact
         )
         shards = try reader.readColumn(UInt16.self, count: shardCount)
         for index in shards.indices.dropFirst() where shards[index] <= shards[index - 1] {

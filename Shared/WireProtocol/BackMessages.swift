@@ -13,6 +13,8 @@ public enum BackType: UInt8, Sendable, Hashable, CaseIterable {
     case map = 6
     case drain = 7
     case drained = 8
+    case train = 9
+    case trained = 10
     case search = 16
     case hits = 17
     case rerank = 18
@@ -266,9 +268,9 @@ public struct Heartbeat: Sendable, Hashable, Codable {
 /// MAP (coordinator → worker), JSON: all that this worker shall hold.
 ///
 /// A shard that is not listed is let go.
-public struct ShardAssignments: Sendable, Hashable, Codable {
+public struct ShardAssignments: Sendable, Hashable {
     /// One collection at one generation.
-    public struct Assigned: Sendable, Hashable, Codable {
+    public struct Assigned: Sendable, Hashable {
         /// What to hold.
         public var shape: WireShape
         /// Logical shards of it.
@@ -294,7 +296,7 @@ public struct ShardAssignments: Sendable, Hashable, Codable {
 }
 
 /// ``CollectionShape`` as JSON carries it.
-public struct WireShape: Sendable, Hashable, Codable {
+public struct WireShape: Sendable, Hashable {
     /// Number of the collection.
     public var collection: UInt32
     /// Name.
@@ -315,6 +317,14 @@ public struct WireShape: Sendable, Hashable, Codable {
     public var residentWidth: Int
     /// int8 or float32.
     public var residentPrecision: Precision
+    /// Sign bits are held beside.
+    public var holdsSigns: Bool
+    /// How rows are found.
+    public var index: CollectionIndex
+    /// Change of basis.
+    public var rotation: Rotation
+    /// Number of the rotation in the store; 0: none.
+    public var learntRotation: UInt32
     /// Resident generation.
     public var generation: UInt32
 
@@ -330,6 +340,10 @@ public struct WireShape: Sendable, Hashable, Codable {
         storedHeadWidth = shape.storedHeadWidth
         residentWidth = shape.residentWidth
         residentPrecision = shape.residentPrecision
+        holdsSigns = shape.holdsSigns
+        index = shape.index
+        rotation = shape.rotation
+        learntRotation = shape.learntRotation
         generation = shape.generation
     }
 
@@ -346,8 +360,50 @@ public struct WireShape: Sendable, Hashable, Codable {
             storedHeadWidth: storedHeadWidth,
             residentWidth: residentWidth,
             residentPrecision: residentPrecision,
+            holdsSigns: holdsSigns,
+            index: index,
+            rotation: rotation,
+            learntRotation: learntRotation,
             generation: generation
         )
+    }
+}
+
+/// TRAIN (leader → one worker), JSON: learn from the collection's rows and put what was learnt into the store.
+public struct TrainCommand: Sendable, Hashable {
+    /// What there is to learn.
+    public enum Subject: String, Sendable, Hashable, CaseIterable, Codable {
+        /// Centroids of the inverted lists of ``shape``.
+        case centroids
+        /// The rotation of the collection.
+        case rotation
+    }
+    /// What to learn.
+    public var subject: Subject
+    /// The collection at the generation that waits for it.
+    public var shape: WireShape
+
+    /// Makes a command.
+    public init(subject: Subject, shape: WireShape) {
+        self.subject = subject
+        self.shape = shape
+    }
+}
+
+/// TRAINED (worker → leader), JSON: answer to TRAIN.
+public struct Trained: Sendable, Hashable, Codable {
+    /// Number of what was learnt, in the store.
+    public var artefact: UInt32
+    /// Rows that it was learnt from.
+    public var rows: Int
+    /// Time it took.
+    public var milliseconds: Int
+
+    /// Makes an answer.
+    public init(artefact: UInt32, rows: Int, milliseconds: Int) {
+        self.artefact = artefact
+        self.rows = rows
+        self.milliseconds = milliseconds
     }
 }
 
@@ -363,6 +419,10 @@ public struct SearchCommand: Sendable, Hashable {
     public var width: Int
     /// Row-major `[queryCount][width]`.
     public var queries: [Float]
+    /// Lists or rows to look through where the collection has an index.
+    public var effort: SearchEffort
+    /// The best rows by the full vector, to be proven without scoring every row at full size where that is possible.
+    public var isExact: Bool
     /// A filter expression; must be empty: a worker that cannot apply one answers UNSUPPORTED.
     public var filter: [UInt8]
 
@@ -373,6 +433,8 @@ public struct SearchCommand: Sendable, Hashable {
         queryCount: Int,
         width: Int,
         queries: [Float],
+        effort: SearchEffort = SearchEffort(),
+        isExact: Bool = false,
         filter: [UInt8] = []
     ) {
         self.steps = steps
@@ -380,6 +442,8 @@ public struct SearchCommand: Sendable, Hashable {
         self.queryCount = queryCount
         self.width = width
         self.queries = queries
+        self.effort = effort
+        self.isExact = isExact
         self.filter = filter
     }
 }
@@ -657,6 +721,8 @@ public enum BackBody: Sendable, Hashable {
     case drain
     /// Worker → coordinator: all is answered, the worker exits.
     case drained
+    case train(TrainCommand)
+    case trained(Trained)
     case search(SearchCommand)
     case hits(Hits)
     case rerank(RerankCommand)

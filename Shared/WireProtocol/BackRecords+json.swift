@@ -245,6 +245,53 @@ extension ShardAssignments {
     }
 }
 
+extension TrainCommand {
+    var json: JSONValue { .object([.init("subject", .string(subject.rawValue)), .init("shape", shape.json)]) }
+
+    init(json: RecordReader) throws(BackDecodeError) {
+        guard let shape = try json.record("shape") else { throw .badPayload("payload.shape is missing") }
+        self.init(subject: try json.word("subject"), shape: try WireShape(json: shape))
+    }
+}
+
+extension Trained {
+    var json: JSONValue {
+        .object([
+            .init("artefact", integer(artefact)), .init("rows", integer(rows)),
+            .init("duration_ms", integer(milliseconds)),
+        ])
+    }
+
+    init(json: RecordReader) throws(BackDecodeError) {
+        self.init(
+            artefact: try json.integer("artefact"),
+            rows: try json.integer("rows"),
+            milliseconds: try json.integer("duration_ms")
+        )
+    }
+}
+
+extension CollectionIndex {
+    fileprivate var json: JSONValue {
+        .object([
+            .init("kind", .string(kind.rawValue)), .init("lists", integer(lists)),
+            .init("coarse_dimensions", integer(coarseDimensions)), .init("m", integer(links)),
+            .init("ef_construction", integer(constructionEffort)), .init("centroids", integer(centroids)),
+        ])
+    }
+
+    fileprivate init(json: RecordReader) throws(BackDecodeError) {
+        self.init(
+            kind: try json.word("kind"),
+            lists: try json.integer("lists"),
+            coarseDimensions: try json.integer("coarse_dimensions"),
+            links: try json.integer("m"),
+            constructionEffort: try json.integer("ef_construction"),
+            centroids: try json.integer("centroids")
+        )
+    }
+}
+
 extension WireShape {
     fileprivate var json: JSONValue {
         .object([
@@ -253,11 +300,14 @@ extension WireShape {
             .init("matryoshka", .bool(isMatryoshka)), .init("similarity", .string(similarity.rawValue)),
             .init("stored_head_width", integer(storedHeadWidth)), .init("resident_width", integer(residentWidth)),
             .init("resident_precision", .string(residentPrecision.rawValue)),
+            .init("resident_signs", .bool(holdsSigns)), .init("index", index.json),
+            .init("rotation", .string(rotation.rawValue)), .init("learnt_rotation", integer(learntRotation)),
             .init("generation", integer(generation)),
         ])
     }
 
     fileprivate init(json: RecordReader) throws(BackDecodeError) {
+        guard let index = try json.record("index") else { throw .badPayload("shape.index is missing") }
         self.init(
             CollectionShape(
                 collection: try json.integer("collection"),
@@ -270,12 +320,17 @@ extension WireShape {
                 storedHeadWidth: try json.integer("stored_head_width"),
                 residentWidth: try json.integer("resident_width"),
                 residentPrecision: try json.word("resident_precision"),
+                holdsSigns: try json.bool("resident_signs"),
+                index: try CollectionIndex(json: index),
+                rotation: try json.word("rotation"),
+                learntRotation: try json.integer("learnt_rotation"),
                 generation: try json.integer("generation")
             )
         )
         // A worker sizes its rows by these.
         guard smallestDimensions >= 1, smallestDimensions <= dimensions, storedHeadWidth <= dimensions,
-            residentWidth >= 1, residentWidth <= storedHeadWidth
+            residentWidth >= 1, residentWidth <= storedHeadWidth, self.index.lists <= CollectionIndex.listsMax,
+            self.index.coarseDimensions <= storedHeadWidth, self.index.links <= CollectionIndex.linksMax
         else { throw .badPayload("shape of \(name) has impossible widths") }
     }
 }

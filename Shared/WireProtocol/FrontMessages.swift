@@ -109,6 +109,10 @@ public struct SearchRequest: Sendable, Hashable {
     public var columns: Bool
     /// Model that the client's vectors are of; nil counts as the collection's.
     public var model: String?
+    /// How hard to look through the collection's index.
+    public var effort: SearchEffort
+    /// The true best k by the full vectors, proven; stands in place of a plan.
+    public var isExact: Bool
 
     /// Makes a request.
     public init(
@@ -120,7 +124,9 @@ public struct SearchRequest: Sendable, Hashable {
         withPayload: Bool = false,
         explain: Bool = false,
         columns: Bool = false,
-        model: String? = nil
+        model: String? = nil,
+        effort: SearchEffort = SearchEffort(),
+        isExact: Bool = false
     ) {
         self.collection = collection
         self.query = query
@@ -131,6 +137,8 @@ public struct SearchRequest: Sendable, Hashable {
         self.explain = explain
         self.columns = columns
         self.model = model
+        self.effort = effort
+        self.isExact = isExact
     }
 }
 
@@ -296,8 +304,8 @@ public enum CollectionsRequest: Sendable, Hashable {
     case drop(name: String)
     /// Points an alias at a collection, atomically; `collection` nil removes it.
     case alias(name: String, collection: String?)
-    /// Changes H and precision while the collection serves; nil leaves one as it is.
-    case configure(name: String, residentWidth: Int?, residentPrecision: Precision?)
+    /// Changes what shortlist workers hold while the collection serves.
+    case configure(name: String, ResidencyChange)
 }
 
 /// What `collections` / `create` asks for.
@@ -316,10 +324,10 @@ public struct CreateCollection: Sendable, Hashable {
     public var model: String?
     /// W; default min(D, 128).
     public var storedHeadWidth: Int?
-    /// H; default min(W, 64).
-    public var residentWidth: Int?
-    /// Default int8.
-    public var residentPrecision: Precision?
+    /// Change of basis; default none.
+    public var rotation: Rotation
+    /// How shortlist workers hold it.
+    public var residency: ResidencyChange
 
     /// Makes a description.
     public init(
@@ -330,8 +338,8 @@ public struct CreateCollection: Sendable, Hashable {
         similarity: Similarity = .cosine,
         model: String? = nil,
         storedHeadWidth: Int? = nil,
-        residentWidth: Int? = nil,
-        residentPrecision: Precision? = nil
+        rotation: Rotation = .none,
+        residency: ResidencyChange = ResidencyChange()
     ) {
         self.name = name
         self.dimensions = dimensions
@@ -340,8 +348,8 @@ public struct CreateCollection: Sendable, Hashable {
         self.similarity = similarity
         self.model = model
         self.storedHeadWidth = storedHeadWidth
-        self.residentWidth = residentWidth
-        self.residentPrecision = residentPrecision
+        self.rotation = rotation
+        self.residency = residency
     }
 }
 
@@ -467,6 +475,10 @@ public struct SearchReply: Sendable, Hashable {
     public var collection: String
     /// Resident generation.
     public var generation: UInt32
+    /// Index that the first stage went through; flat for an exhaustive scan.
+    public var index: CollectionIndex.Kind
+    /// The hits are the true best k by the full vectors over all rows.
+    public var isProven: Bool
     /// Rows rescored from a newer version, rows that vanished.
     public var rescoredNewer: Int
     /// Rows that vanished between the stages.
@@ -488,6 +500,8 @@ public struct SearchReply: Sendable, Hashable {
         degraded: [String],
         collection: String,
         generation: UInt32,
+        index: CollectionIndex.Kind = .flat,
+        isProven: Bool = false,
         rescoredNewer: Int,
         gone: Int,
         timings: SearchTimings,
@@ -501,6 +515,8 @@ public struct SearchReply: Sendable, Hashable {
         self.degraded = degraded
         self.collection = collection
         self.generation = generation
+        self.index = index
+        self.isProven = isProven
         self.rescoredNewer = rescoredNewer
         self.gone = gone
         self.timings = timings

@@ -230,6 +230,10 @@ extension SearchReply {
             let low = UInt64(trace.suffix(16), radix: 16),
             let generation = UInt32(exactly: try reader.integer("generation"))
         else { throw reader.wrong("trace_id") }
+        let word = try reader.string("index")
+        guard let index = word == "approximate" ? .hnsw : CollectionIndex.Kind(rawValue: word) else {
+            throw reader.wrong("index")
+        }
         self.init(
             hits: try Self.hits(reader),
             plan: try Self.plan(reader),
@@ -237,6 +241,8 @@ extension SearchReply {
             degraded: try reader.strings("degraded"),
             collection: try reader.string("collection"),
             generation: generation,
+            index: index,
+            isProven: try reader.string("exact") == "proven",
             rescoredNewer: try reader.integer("rescored_newer"),
             gone: try reader.integer("gone"),
             timings: try SearchTimings(timings),

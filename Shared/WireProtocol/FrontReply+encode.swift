@@ -110,6 +110,8 @@ extension SearchReply {
         header.member("generation", generation)
         header.write(plan: plan.plan)
         header.member("resident_stages", plan.residentCount)
+        header.member("index", index == .hnsw ? "approximate" : index.rawValue)
+        header.member("exact", isProven ? "proven" : "not proven")
         // What was lost after the shortlist leaves every shard searched and the answer still not complete.
         coverage.write(&header, isComplete: coverage.isComplete && degraded.isEmpty)
         header.member("degraded", .array(degraded.map { .string($0) }))

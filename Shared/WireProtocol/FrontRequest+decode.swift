@@ -132,13 +132,22 @@ extension SearchRequest {
         try reader.allow(
             [
                 "collection", "text", "texts", "plan", "k", "min_coverage", "with_payload", "explain", "columns",
-                "model",
+                "model", "probes", "ef", "exact",
             ],
             buffers: ["vectors", "texts"]
         )
         let collection = try reader.collection()
         let query = try reader.querySource()
         let plan = try reader.plan()
+        let isExact = try reader.bool("exact") ?? false
+        if isExact, plan != nil {
+            throw FrontError(
+                .badPlan,
+                field: "exact",
+                "exact search has a plan of its own",
+                allowed: "exact or plan, not both"
+            )
+        }
         let k = try reader.integer("k", in: 1...SearchLimits.hitsMax, else: .badPlan)
         if let k, let last = plan?.stages.last?.keep, k != last {
             throw FrontError(
@@ -157,7 +166,12 @@ extension SearchRequest {
             withPayload: try reader.bool("with_payload") ?? false,
             explain: try reader.bool("explain") ?? false,
             columns: try reader.bool("columns") ?? false,
-            model: try reader.string("model")
+            model: try reader.string("model"),
+            effort: SearchEffort(
+                probes: try reader.integer("probes", in: 1...SearchEffort.effortMax),
+                ef: try reader.integer("ef", in: 1...SearchEffort.effortMax)
+            ),
+            isExact: isExact
         )
         // Without a plan the standard one keeps at most 2,000 rows for fewer hits, which a full batch may.
         let widest = max(self.k, plan?.stages.map(\.keep).max() ?? 0)
@@ -318,7 +332,7 @@ extension HeaderReader {
                 .badPlan,
                 field: field,
                 "precision \(value.jsonText.prefix(64)) is unknown",
-                allowed: "int8, float16, float32"
+                allowed: "bit, int8, float16, float32"
             )
         }
         return precision
@@ -583,7 +597,20 @@ extension HeaderReader {
         return name
     }
 
-    fileprivate func residentPrecision() throws(FrontError) -> Precision? {
+    fileprivate func residency() throws(FrontError) -> ResidencyChange {
+        ResidencyChange(
+            width: try integer("resident_width", in: 1...FrontLimits.dimensionsMax),
+            precision: try residentPrecision(),
+            holdsSigns: try bool("resident_signs"),
+            index: try word("index", CollectionIndex.Kind.self),
+            lists: try integer("lists", in: 1...CollectionIndex.listsMax),
+            coarseDimensions: try integer("coarse_dimensions", in: 1...FrontLimits.dimensionsMax),
+            links: try integer("m", in: 2...CollectionIndex.linksMax),
+            constructionEffort: try integer("ef_construction", in: 2...CollectionIndex.constructionEffortMax)
+        )
+    }
+
+    private func residentPrecision() throws(FrontError) -> Precision? {
         let precision = try word("resident_precision", Precision.self)
         if let precision, precision != .int8, precision != .float32 {
             throw FrontError(
@@ -595,6 +622,14 @@ extension HeaderReader {
         }
         return precision
     }
+}
+
+extension ResidencyChange {
+    /// Members of a header that make a change.
+    static let keys = [
+        "resident_width", "resident_precision", "resident_signs", "index", "lists", "coarse_dimensions", "m",
+        "ef_construction",
+    ]
 }
 
 /// What `collections` may do.
@@ -621,10 +656,12 @@ extension CollectionsRequest {
             try reader.allow(["action"])
             self = .list
         case .create:
-            try reader.allow([
-                "action", "name", "dimensions", "smallest_dimensions", "matryoshka", "similarity", "model",
-                "stored_head_width", "resident_width", "resident_precision",
-            ])
+            try reader.allow(
+                [
+                    "action", "name", "dimensions", "smallest_dimensions", "matryoshka", "similarity", "model",
+                    "stored_head_width", "rotation",
+                ] + ResidencyChange.keys
+            )
             self = .create(
                 CreateCollection(
                     name: try reader.name(),
@@ -634,8 +671,8 @@ extension CollectionsRequest {
                     similarity: try reader.word("similarity", Similarity.self) ?? .cosine,
                     model: try reader.string("model"),
                     storedHeadWidth: try reader.integer("stored_head_width", in: sizes),
-                    residentWidth: try reader.integer("resident_width", in: sizes),
-                    residentPrecision: try reader.residentPrecision()
+                    rotation: try reader.word("rotation", Rotation.self) ?? .none,
+                    residency: try reader.residency()
                 )
             )
         case .drop:
@@ -653,18 +690,17 @@ extension CollectionsRequest {
             }
             self = .alias(name: try reader.name(), collection: try reader.string("collection", bytesMax: 63))
         case .configure:
-            try reader.allow(["action", "name", "resident_width", "resident_precision"])
-            let width = try reader.integer("resident_width", in: sizes)
-            let precision = try reader.residentPrecision()
-            guard width != nil || precision != nil else {
+            try reader.allow(["action", "name"] + ResidencyChange.keys)
+            let change = try reader.residency()
+            guard change != ResidencyChange() else {
                 throw FrontError(
                     .badHeader,
                     field: "resident_width",
                     "nothing is to be changed",
-                    allowed: "resident_width, resident_precision or both"
+                    allowed: "one or more of \(ResidencyChange.keys.joined(separator: ", "))"
                 )
             }
-            self = .configure(name: try reader.name(), residentWidth: width, residentPrecision: precision)
+            self = .configure(name: try reader.name(), change)
         }
     }
 }

@@ -109,6 +109,9 @@ extension SearchRequest {
         if explain { header.member("explain", true) }
         if columns { header.member("columns", true) }
         if let model { header.member("model", model) }
+        if let probes = effort.probes { header.member("probes", probes) }
+        if let ef = effort.ef { header.member("ef", ef) }
+        if isExact { header.member("exact", true) }
     }
 }
 
@@ -163,10 +166,8 @@ extension CollectionsRequest {
             if collection.similarity != .cosine { header.member("similarity", collection.similarity.rawValue) }
             if let model = collection.model { header.member("model", model) }
             if let width = collection.storedHeadWidth { header.member("stored_head_width", width) }
-            if let width = collection.residentWidth { header.member("resident_width", width) }
-            if let precision = collection.residentPrecision {
-                header.member("resident_precision", precision.rawValue)
-            }
+            if collection.rotation != .none { header.member("rotation", collection.rotation.rawValue) }
+            collection.residency.write(&header)
         case .drop(let name):
             header.member("action", CollectionsAction.drop.rawValue)
             header.member("name", name)
@@ -174,11 +175,23 @@ extension CollectionsRequest {
             header.member("action", CollectionsAction.alias.rawValue)
             header.member("name", name)
             header.member("collection", collection.map { .string($0) } ?? JSONValue.null)
-        case .configure(let name, let width, let precision):
+        case .configure(let name, let change):
             header.member("action", CollectionsAction.configure.rawValue)
             header.member("name", name)
-            if let width { header.member("resident_width", width) }
-            if let precision { header.member("resident_precision", precision.rawValue) }
+            change.write(&header)
         }
+    }
+}
+
+extension ResidencyChange {
+    fileprivate func write(_ header: inout JSONWriter) {
+        if let width { header.member("resident_width", width) }
+        if let precision { header.member("resident_precision", precision.rawValue) }
+        if let holdsSigns { header.member("resident_signs", holdsSigns) }
+        if let index { header.member("index", index.rawValue) }
+        if let lists { header.member("lists", lists) }
+        if let coarseDimensions { header.member("coarse_dimensions", coarseDimensions) }
+        if let links { header.member("m", links) }
+        if let constructionEffort { header.member("ef_construction", constructionEffort) }
     }
 }

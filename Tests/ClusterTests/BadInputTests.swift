@@ -13,7 +13,7 @@ extension ClusterTests {
             name: "inputs",
             dimensions: 64,
             smallestDimensions: 8,
-            residentWidth: 32
+            residency: ResidencyChange(width: 32)
         )
 
         static func makeCluster(

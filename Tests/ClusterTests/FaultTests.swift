@@ -11,7 +11,7 @@ extension ClusterTests {
             name: "faults",
             dimensions: 64,
             smallestDimensions: 8,
-            residentWidth: 32
+            residency: ResidencyChange(width: 32)
         )
         static let plan = [Stage(dimensions: 16, keep: 100), Stage(dimensions: 64, keep: 10)]
 
@@ -31,7 +31,7 @@ extension ClusterTests {
             )
             let corpus = SyntheticCorpus(rows: rows, dimensions: 64, seed: 41)
             var create = collection
-            create.residentWidth = residentWidth
+            create.residency.width = residentWidth
             let shape = try cluster.fill(create, corpus)
             let known = try cluster.truth(shape).answer(
                 to: SearchRequest("faults", corpus.queries(1, seed: 42), plan: plan)
@@ -229,7 +229,12 @@ extension ClusterTests {
             let cluster = try TestCluster(shortlists: 2)
             let corpus = SyntheticCorpus(rows: 63_000, dimensions: 32, seed: 44)
             let shape = try cluster.fill(
-                CreateCollection(name: "faults", dimensions: 32, smallestDimensions: 8, residentWidth: 32),
+                CreateCollection(
+                    name: "faults",
+                    dimensions: 32,
+                    smallestDimensions: 8,
+                    residency: ResidencyChange(width: 32)
+                ),
                 corpus
             )
             try cluster.waitUntilServing(shape, rows: corpus.count)

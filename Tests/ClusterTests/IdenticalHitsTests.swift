@@ -16,8 +16,7 @@ extension ClusterTests {
                 smallestDimensions: 8,
                 similarity: .cosine,
                 storedHeadWidth: 64,
-                residentWidth: 48,
-                residentPrecision: .int8
+                residency: ResidencyChange(width: 48, precision: .int8)
             ),
             CreateCollection(
                 name: "dot8",
@@ -25,8 +24,7 @@ extension ClusterTests {
                 smallestDimensions: 8,
                 similarity: .dot,
                 storedHeadWidth: 64,
-                residentWidth: 64,
-                residentPrecision: .int8
+                residency: ResidencyChange(width: 64, precision: .int8)
             ),
             CreateCollection(
                 name: "cosine32",
@@ -34,8 +32,7 @@ extension ClusterTests {
                 smallestDimensions: 8,
                 similarity: .cosine,
                 storedHeadWidth: 96,
-                residentWidth: 33,
-                residentPrecision: .float32
+                residency: ResidencyChange(width: 33, precision: .float32)
             ),
         ]
 
@@ -124,7 +121,12 @@ extension ClusterTests {
             let cluster = try TestCluster(shortlists: 2, rerankers: 2)
             let corpus = SyntheticCorpus(rows: 1_500, dimensions: 64, seed: 21)
             let shape = try cluster.fill(
-                CreateCollection(name: "batches", dimensions: 64, smallestDimensions: 8, residentWidth: 32),
+                CreateCollection(
+                    name: "batches",
+                    dimensions: 64,
+                    smallestDimensions: 8,
+                    residency: ResidencyChange(width: 32)
+                ),
                 corpus
             )
             let truth = try cluster.truth(shape)

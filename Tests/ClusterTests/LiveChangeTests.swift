@@ -12,7 +12,12 @@ extension ClusterTests {
             let cluster = try TestCluster(shortlists: 2)
             let corpus = SyntheticCorpus(rows: 1_500, dimensions: 64, seed: 71)
             let shape = try cluster.fill(
-                CreateCollection(name: "live", dimensions: 64, smallestDimensions: 8, residentWidth: 32),
+                CreateCollection(
+                    name: "live",
+                    dimensions: 64,
+                    smallestDimensions: 8,
+                    residency: ResidencyChange(width: 32)
+                ),
                 corpus
             )
             try cluster.waitUntilServing(shape, rows: corpus.count)
@@ -38,7 +43,10 @@ extension ClusterTests {
                 if number > 0 {
                     _ = try client.object(
                         .collections(
-                            .configure(name: "live", residentWidth: setting.width, residentPrecision: setting.precision)
+                            .configure(
+                                name: "live",
+                                ResidencyChange(width: setting.width, precision: setting.precision)
+                            )
                         )
                     )
                 }
@@ -75,7 +83,7 @@ extension ClusterTests {
                             name: "build-\(number)",
                             dimensions: 64,
                             smallestDimensions: 8,
-                            residentWidth: 32
+                            residency: ResidencyChange(width: 32)
                         ),
                         corpus
                     )
@@ -119,7 +127,9 @@ extension ClusterTests {
             let cluster = try TestCluster(shortlists: 1, encoders: 1)
             let client = try cluster.client()
             try cluster.waitUntilEncoders()
-            _ = try client.object(.collections(.create(CreateCollection(name: "texts", residentWidth: 32))))
+            _ = try client.object(
+                .collections(.create(CreateCollection(name: "texts", residency: ResidencyChange(width: 32))))
+            )
             let texts = ["play chess", "text editor", "music player", "network server", "image editor"]
             let documents = texts.enumerated().map {
                 UpsertDocument(id: "t\($0)", text: $1, payload: nil, vectorIndex: nil)

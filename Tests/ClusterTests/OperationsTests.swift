@@ -12,7 +12,12 @@ extension ClusterTests {
             let cluster = try TestCluster(shortlists: 2, encoders: 1, settings: ["MRL_SLOW_SEARCH_MS": "1"])
             let corpus = SyntheticCorpus(rows: 2_000, dimensions: 64, seed: 95)
             let shape = try cluster.fill(
-                CreateCollection(name: "ops", dimensions: 64, smallestDimensions: 8, residentWidth: 32),
+                CreateCollection(
+                    name: "ops",
+                    dimensions: 64,
+                    smallestDimensions: 8,
+                    residency: ResidencyChange(width: 32)
+                ),
                 corpus
             )
             try cluster.waitUntilServing(shape, rows: corpus.count)
@@ -70,7 +75,12 @@ extension ClusterTests {
             let cluster = try TestCluster()
             let corpus = SyntheticCorpus(rows: 200, dimensions: 64, seed: 96)
             let shape = try cluster.fill(
-                CreateCollection(name: "ops", dimensions: 64, smallestDimensions: 8, residentWidth: 32),
+                CreateCollection(
+                    name: "ops",
+                    dimensions: 64,
+                    smallestDimensions: 8,
+                    residency: ResidencyChange(width: 32)
+                ),
                 corpus
             )
             try cluster.waitUntilServing(shape, rows: 200)

@@ -37,7 +37,12 @@ extension ClusterTests {
             let cluster = try TestCluster(encoders: 1)
             let corpus = SyntheticCorpus(rows: 200, dimensions: 64, seed: 91)
             let shape = try cluster.fill(
-                CreateCollection(name: "python", dimensions: 64, smallestDimensions: 8, residentWidth: 32),
+                CreateCollection(
+                    name: "python",
+                    dimensions: 64,
+                    smallestDimensions: 8,
+                    residency: ResidencyChange(width: 32)
+                ),
                 corpus
             )
             try cluster.waitUntilServing(shape, rows: 200)

@@ -11,7 +11,7 @@ extension ClusterTests {
             name: "scaling",
             dimensions: 64,
             smallestDimensions: 8,
-            residentWidth: 32
+            residency: ResidencyChange(width: 32)
         )
 
         @Test("scale-out and drain under 200 searches a second: no reply fails, every one equals the oracle")

@@ -12,7 +12,7 @@ extension ClusterTests {
             name: "open",
             dimensions: 64,
             smallestDimensions: 8,
-            residentWidth: 32
+            residency: ResidencyChange(width: 32)
         )
 
         static func makeCluster(extraFront: String? = nil) throws -> (TestCluster, CollectionShape, KnownSearch) {

@@ -13,7 +13,7 @@ extension ClusterTests {
             name: "writes",
             dimensions: 64,
             smallestDimensions: 8,
-            residentWidth: 32
+            residency: ResidencyChange(width: 32)
         )
         static let plan = [Stage(dimensions: 16, keep: 200), Stage(dimensions: 64, keep: 20)]
 

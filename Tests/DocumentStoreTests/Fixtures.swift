@@ -50,7 +50,7 @@ extension Store {
                 dimensions: dimensions,
                 smallestDimensions: 2,
                 storedHeadWidth: headWidth,
-                residentWidth: 2
+                residency: ResidencyChange(width: 2)
             )
         ).shape
     }

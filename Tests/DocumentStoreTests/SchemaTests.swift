@@ -34,7 +34,7 @@ struct SchemaTests {
         }
         let store = try TestDatabase().store()
         try store.connection.execute("INSERT INTO matryoshka.schema_version VALUES (99, 'future')")
-        let sentence = "the database has schema version 99, this build uses version 1: install a newer release"
+        let sentence = "the database has schema version 99, this build uses version 2: install a newer release"
         #expect(throws: StoreError.schema(sentence)) { try store.checkSchema() }
         #expect(throws: StoreError.schema(sentence)) { try store.migrate() }
     }
@@ -71,7 +71,7 @@ struct SchemaTests {
         #expect(try store.collections().first?.aliases == ["live"])
         #expect(throws: StoreError.self) { try store.setAlias("docs", collection: "docs") }
 
-        let target = try store.configure("live", residentWidth: 8, residentPrecision: .float32)
+        let target = try store.configure("live", ResidencyChange(width: 8, precision: .float32))
         #expect(target.generation == 2)
         #expect(try store.collections().first?.targetShape == target)
         #expect(try store.collections().first?.shape.generation == 1)
@@ -80,7 +80,7 @@ struct SchemaTests {
         #expect(try store.completeGeneration(collection: target.collection, generation: 2, term: term))
         #expect(try store.collections().first?.shape == target)
         #expect(try store.collections().first?.targetShape == nil)
-        #expect(throws: StoreError.self) { try store.configure("docs", residentWidth: 17, residentPrecision: nil) }
+        #expect(throws: StoreError.self) { try store.configure("docs", ResidencyChange(width: 17)) }
 
         try store.dropCollection("docs")
         #expect(try store.collections().isEmpty)

@@ -140,6 +140,14 @@ enum GoldenMessages {
         ("drain", BackMessage(.drain, header(incarnation: 17))),
         ("drained", BackMessage(.drained, header(incarnation: 17))),
         (
+            "train",
+            BackMessage(.train(TrainCommand(subject: .centroids, shape: WireShape(shape))), header(request: 9))
+        ),
+        (
+            "trained",
+            BackMessage(.trained(Trained(artefact: 4, rows: 65_536, milliseconds: 1_250)), header(request: 9))
+        ),
+        (
             "search",
             BackMessage(
                 .search(
@@ -148,7 +156,8 @@ enum GoldenMessages {
                         shards: [0, 5, 63],
                         queryCount: 2,
                         width: 4,
-                        queries: query
+                        queries: query,
+                        effort: SearchEffort(probes: 8, ef: 200)
                     )
                 ),
                 header(request: 1)
@@ -284,6 +293,19 @@ enum GoldenMessages {
             )
         ),
         (
+            "search-exact",
+            request(
+                "17",
+                .search(
+                    SearchRequest(
+                        collection: "packages",
+                        query: .vectors(values: query, count: 1, width: 8),
+                        isExact: true
+                    )
+                )
+            )
+        ),
+        (
             "search-vectors",
             request(
                 "3",
@@ -382,8 +404,7 @@ enum GoldenMessages {
                             similarity: .dot,
                             model: "a1b2c3",
                             storedHeadWidth: 128,
-                            residentWidth: 64,
-                            residentPrecision: .float32
+                            residency: ResidencyChange(width: 64, precision: .float32)
                         )
                     )
                 ),
@@ -403,7 +424,7 @@ enum GoldenMessages {
             "collections-configure",
             request(
                 "15",
-                .collections(.configure(name: "packages", residentWidth: 32, residentPrecision: .int8)),
+                .collections(.configure(name: "packages", ResidencyChange(width: 32, precision: .int8))),
                 deadline: 10_000
             )
         ),

@@ -26,7 +26,7 @@ struct ShardHostTests {
                 dimensions: 8,
                 smallestDimensions: 2,
                 storedHeadWidth: 4,
-                residentWidth: 2
+                residency: ResidencyChange(width: 2)
             )
         ).shape
     }

@@ -304,7 +304,7 @@ struct BenchmarkCommand: ParsableCommand {
                             dimensions: resident,
                             smallestDimensions: 8,
                             storedHeadWidth: resident,
-                            residentWidth: resident
+                            residency: ResidencyChange(width: resident)
                         )
                     ).shape
                 }

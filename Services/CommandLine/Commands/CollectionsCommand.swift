@@ -62,8 +62,9 @@ struct CollectionsCommand: ParsableCommand {
         @Option(help: "cosine or dot.") var similarity: Similarity = .cosine
         @Option(help: "Id of the model that the vectors come from.") var model: String?
         @Option(help: "Dimensions stored in line, at most 128 by default; fixed.") var storedHead: Int?
-        @Option(help: "Dimensions in memory; can be changed later.") var resident: Int?
-        @Option(help: "int8 or float32; can be changed later.") var precision: Precision?
+        @Option(help: "pca: learn a rotation that makes prefixes of any vectors worth comparing; fixed.")
+        var rotation: Rotation = .none
+        @OptionGroup(title: "In memory; can be changed later") var residency: ResidencyOptions
 
         func run() throws {
             let definition = CreateCollection(
@@ -73,8 +74,8 @@ struct CollectionsCommand: ParsableCommand {
                 similarity: similarity,
                 model: model,
                 storedHeadWidth: storedHead,
-                residentWidth: resident,
-                residentPrecision: precision
+                rotation: rotation,
+                residency: residency.change
             )
             _ = try front.client().object(.collections(.create(definition)))
             Output.line("Created \(name).")
@@ -128,34 +129,60 @@ struct CollectionsCommand: ParsableCommand {
 
     struct Configure: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Change how much of each vector is held in memory, while the collection serves.",
+            abstract: "Change what is held in memory and how it is searched, while the collection serves.",
             discussion: """
                 EXAMPLES
                   mrl collections configure articles --resident 32
                   mrl collections configure articles --precision float32
+                  mrl collections configure articles --index ivf --lists 1024
                 """
         )
 
         @OptionGroup var front: FrontOptions
         @Argument(help: "Collection.") var name: String
-        @Option(help: "Dimensions in memory, at most the stored head's.") var resident: Int?
-        @Option(help: "int8 or float32.") var precision: Precision?
+        @OptionGroup var residency: ResidencyOptions
 
         func validate() throws {
-            guard resident != nil || precision != nil else { throw ValidationError("give --resident or --precision") }
+            guard residency.change != ResidencyChange() else {
+                throw ValidationError("give one option or more: what is to be changed?")
+            }
         }
 
         func run() throws {
-            let request = CollectionsRequest.configure(
-                name: name,
-                residentWidth: resident,
-                residentPrecision: precision
-            )
+            let request = CollectionsRequest.configure(name: name, residency.change)
             _ = try front.client().object(.collections(request))
             Output.line("Asked for. Shards load the new form beside the old one; see mrl status.")
         }
     }
 }
 
+/// Options of what shortlist workers hold.
+struct ResidencyOptions: ParsableArguments {
+    @Option(help: "Dimensions, at most the stored head's.") var resident: Int?
+    @Option(help: "int8 or float32.") var precision: Precision?
+    @Option(help: "true: sign bits too, for plan stages of precision bit.") var signs: Bool?
+    @Option(help: "flat (scan all), ivf (scan the nearest lists) or hnsw (walk a graph; approximate).")
+    var index: CollectionIndex.Kind?
+    @Option(help: "ivf: number of lists; by default chosen by the number of rows.") var lists: Int?
+    @Option(help: "ivf: dimensions that choose the lists.") var coarseDimensions: Int?
+    @Option(help: "hnsw: links of a row (M).") var m: Int?
+    @Option(help: "hnsw: rows that an insertion keeps in view.") var efConstruction: Int?
+
+    var change: ResidencyChange {
+        ResidencyChange(
+            width: resident,
+            precision: precision,
+            holdsSigns: signs,
+            index: index,
+            lists: lists,
+            coarseDimensions: coarseDimensions,
+            links: m,
+            constructionEffort: efConstruction
+        )
+    }
+}
+
 extension Similarity: ExpressibleByArgument {}
+extension CollectionIndex.Kind: ExpressibleByArgument {}
+extension Rotation: ExpressibleByArgument {}
 extension Precision: ExpressibleByArgument {}
