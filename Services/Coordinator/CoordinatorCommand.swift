@@ -17,6 +17,8 @@ struct CoordinatorCommand: ParsableCommand {
             EXAMPLES
               mrl-coordinator --database-url postgresql:///matryoshka
               mrl-coordinator --coordinator-front ipc:///run/matryoshka/front.sock,tcp://127.0.0.1:7701
+              mrl-coordinator --coordinator-back tcp://10.0.0.1:7702 --curve-secret-key-file coordinator.secret \
+                --curve-back-allow-list workers
             """,
         version: "0.1.0"
     )
@@ -34,7 +36,8 @@ struct CoordinatorCommand: ParsableCommand {
     @Option(help: "Length of the leader lease, in seconds.") var coordinatorLeaseSeconds: Int?
     @Option(help: "Seconds that requests under way get after SIGTERM.") var workerGraceSeconds: Int?
     @Option(help: "File with this process's CURVE secret key (Z85).") var curveSecretKeyFile: String?
-    @Option(help: "File with the public keys that may connect, one a line.") var curveAllowList: String?
+    @Option(help: "File with the public keys of admitted clients, one a line.") var curveFrontAllowList: String?
+    @Option(help: "File with the public keys of admitted workers, one a line.") var curveBackAllowList: String?
     @Option(help: "trace, debug, info, notice, warning, error or critical.") var logLevel: String?
     @Option(help: "text or json.") var logFormat: String?
 
@@ -65,7 +68,8 @@ struct CoordinatorCommand: ParsableCommand {
             ("slow_search_ms", slowSearchMs.map(String.init)),
             ("coordinator.lease_seconds", coordinatorLeaseSeconds.map(String.init)),
             ("worker.grace_seconds", workerGraceSeconds.map(String.init)),
-            ("curve.secret_key_file", curveSecretKeyFile), ("curve.allow_list", curveAllowList),
+            ("curve.secret_key_file", curveSecretKeyFile), ("curve.front_allow_list", curveFrontAllowList),
+            ("curve.back_allow_list", curveBackAllowList),
             ("log.level", logLevel), ("log.format", logFormat),
         ]
         return Dictionary(uniqueKeysWithValues: given.compactMap { key, value in value.map { (key, $0) } })

@@ -28,11 +28,18 @@ extension CoordinatorService {
             return
         }
         do {
-            accept(try FrontRequest.decode(header: header, buffers: buffers), prefix: prefix)
+            let request = try FrontRequest.decode(header: header, buffers: buffers)
+            accept(request, prefix: prefix, identity: Self.identity(key: message.userID, name: request.client))
         } catch {
             metrics.malformed += 1
             refuse(prefix, error, id: FrontRequest.peekID(header: header))
         }
+    }
+
+    /// A key proves who sends; a name is taken on trust and never stands for a key.
+    private static func identity(key: String?, name: String) -> String {
+        if let key { return "curve:\(key)" }
+        return name.isEmpty ? "" : "name:\(name)"
     }
 
     private func refuse(_ prefix: [[UInt8]], _ error: FrontError, id: String = "") {
@@ -68,7 +75,7 @@ extension CoordinatorService {
         }
     }
 
-    private func accept(_ request: FrontRequest, prefix: [[UInt8]]) {
+    private func accept(_ request: FrontRequest, prefix: [[UInt8]], identity: String) {
         let client = prefix[0]
         func answer(_ body: FrontReplyBody) { send(FrontReply(id: request.id, body: body), prefix) }
         switch request.body {
@@ -119,6 +126,7 @@ extension CoordinatorService {
         }
         running[key] = Running(
             client: client,
+            identity: identity,
             prefix: prefix,
             id: request.id,
             kind: .write,

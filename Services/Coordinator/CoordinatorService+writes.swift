@@ -171,8 +171,9 @@ extension CoordinatorService {
         _ key: UInt64
     ) {
         let good = rows.map(\.row).filter { $0.vector != nil }
+        let identity = running[key]?.identity ?? ""
         let idempotency = request.idempotencyKey.map {
-            IdempotencyKey(client: "", key: $0, bodyHash: request.bodyHash)
+            IdempotencyKey(client: identity, key: $0, bodyHash: request.bodyHash)
         }
         let failures = failures.sorted { $0.index < $1.index }
         write(key, shape, wait: request.wait, failures: failures) { store in
@@ -200,8 +201,9 @@ extension CoordinatorService {
             let shape = try resolve(request.collection).shape
             running[key]?.collection = shape.collection
             guardDeadline(key, "the delete was not confirmed within the deadline; it may still be committed")
+            let identity = running[key]?.identity ?? ""
             let idempotency = request.idempotencyKey.map {
-                IdempotencyKey(client: "", key: $0, bodyHash: request.bodyHash)
+                IdempotencyKey(client: identity, key: $0, bodyHash: request.bodyHash)
             }
             write(key, shape, wait: request.wait, failures: []) { store in
                 let outcome = try store.delete(

@@ -21,6 +21,8 @@ final class CoordinatorService: @unchecked Sendable {
             case write
         }
         var client: [UInt8]
+        /// Who asks, across connections: the CURVE key, or the name that the client gives itself.
+        var identity: String
         var prefix: [[UInt8]]
         var id: String
         var kind: Kind
@@ -148,32 +150,23 @@ final class CoordinatorService: @unchecked Sendable {
         frontOptions.receiveHighWater = 256
         frontOptions.maxMessageBytes = Int64(FrontLimits.requestBytesMax) + 64
         frontOptions.totalBytesMax = FrontLimits.requestBytesMax + FrontLimits.headerBytesMax + 4096
-        frontOptions.curve = try Self.curve(settings)
+        let doors = try GuardedDoors(settings)
+        frontOptions.curve = doors.front
         front = try Socket(context, .router, options: frontOptions)
         for endpoint in settings[.coordinatorFront] { try front.bind(endpoint) }
         var backOptions = SocketOptions()
         backOptions.sendHighWater = 10_000
         backOptions.receiveHighWater = 10_000
-        backOptions.curve = try Self.curve(settings)
+        backOptions.curve = doors.back
         back = try Socket(context, .router, options: backOptions)
         for endpoint in settings[.coordinatorBack] { try back.bind(endpoint) }
+        if let problem = context.authenticationReport.problem { throw StartupFailure(problem) }
 
         control = StoreThread(name: "store-control", settings: database, loop: loop)
         writes = StoreThread(name: "store-writes", settings: database, loop: loop, waitingMax: Self.writesWaitingMax)
         reads = StoreThread(name: "store-reads", settings: database, loop: loop, waitingMax: 1024)
         operations = StoreThread(name: "store-ops", settings: database, loop: loop, waitingMax: 8)
         renameCollections()
-    }
-
-    private static func curve(_ settings: Settings) throws -> CurveOptions? {
-        guard let secret = settings[.curveSecretKeyFile] else { return nil }
-        guard let list = settings[.curveAllowList] else {
-            throw StartupFailure(
-                "curve.secret_key_file is set without curve.allow_list: name the file of admitted keys"
-            )
-        }
-        let pair = try CurveKeyPair(secretKeyFile: secret)
-        return .server(CurveServerOptions(secretKey: pair.secretKey, allowListFile: list))
     }
 
     /// Serves until it is told to stop.

@@ -99,12 +99,19 @@ extension SettingKey where Value == String? {
         default: nil,
         "File with this process's CURVE secret key (Z85), readable by its owner alone."
     )
-    /// Allowed CURVE clients.
-    public static let curveAllowList = SettingKey(
-        "curve.allow_list",
+    /// Clients that may connect to a coordinator.
+    public static let curveFrontAllowList = SettingKey(
+        "curve.front_allow_list",
         .text(),
         default: nil,
-        "File with the public keys (Z85, one a line) that may connect to this process."
+        "File with the public keys (Z85, one a line) of the clients that a coordinator admits to coordinator.front."
+    )
+    /// Workers that may connect to a coordinator.
+    public static let curveBackAllowList = SettingKey(
+        "curve.back_allow_list",
+        .text(),
+        default: nil,
+        "File with the public keys (Z85, one a line) of the workers that a coordinator admits to coordinator.back."
     )
     /// Public key of the coordinators.
     public static let curveServerKey = SettingKey(
@@ -234,7 +241,8 @@ extension Setting {
         SettingKey.workerCapacityBytes.setting, SettingKey.workerThreads.setting, SettingKey.workerCredit.setting,
         SettingKey.workerGraceSeconds.setting, SettingKey.storePollMilliseconds.setting,
         SettingKey.encoderModel.setting,
-        SettingKey.curveSecretKeyFile.setting, SettingKey.curveAllowList.setting, SettingKey.curveServerKey.setting,
+        SettingKey.curveSecretKeyFile.setting, SettingKey.curveFrontAllowList.setting,
+        SettingKey.curveBackAllowList.setting, SettingKey.curveServerKey.setting,
         SettingKey.logLevel.setting, SettingKey.logFormat.setting,
     ]
 

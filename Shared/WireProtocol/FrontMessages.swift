@@ -377,6 +377,8 @@ public struct FrontRequest: Sendable, Hashable {
     public var traceHigh: UInt64
     /// Low half.
     public var traceLow: UInt64
+    /// Who asks, for idempotency where no CURVE key tells; at most 64 bytes, empty where none was given.
+    public var client: String
     /// What is asked.
     public var body: FrontRequestBody
 
@@ -386,12 +388,14 @@ public struct FrontRequest: Sendable, Hashable {
         deadlineMilliseconds: Int,
         traceHigh: UInt64 = 0,
         traceLow: UInt64 = 0,
+        client: String = "",
         body: FrontRequestBody
     ) {
         self.id = id
         self.deadlineMilliseconds = deadlineMilliseconds
         self.traceHigh = traceHigh
         self.traceLow = traceLow
+        self.client = client
         self.body = body
     }
 }

@@ -41,11 +41,13 @@ extension FrontRequest {
         }
         let deadline = try reader.integer("deadline_ms", in: 1...FrontLimits.deadlineMillisecondsMax)
         let trace = try reader.trace()
+        let client = try reader.string("client", bytesMax: FrontLimits.idBytesMax, mayBeEmpty: true) ?? ""
         return FrontRequest(
             id: id,
             deadlineMilliseconds: deadline ?? reader.type.deadlineMillisecondsDefault,
             traceHigh: trace.high,
             traceLow: trace.low,
+            client: client,
             body: body
         )
     }
@@ -97,7 +99,7 @@ extension HeaderReader {
 
     /// Hash of what the request asks for: members by key, without those that a retry may change, and buffers.
     fileprivate func bodyHash() -> String {
-        let passing: Set<String> = ["id", "deadline_ms", "traceparent", "tracestate", "idempotency_key"]
+        let passing: Set<String> = ["id", "deadline_ms", "traceparent", "tracestate", "client", "idempotency_key"]
         let kept = members.filter { !passing.contains($0.key) && !$0.key.hasPrefix("x-") }
         var hash = FNV()
         hash.add(JSONValue.object(kept.sorted { $0.key < $1.key }).jsonBytes)

@@ -33,6 +33,7 @@ extension FrontRequest {
             // The parent span is not kept; any that is not zero is legal.
             header.member("traceparent", "00-\(traceText(traceHigh, traceLow))-0000000000000001-01")
         }
+        if !client.isEmpty { header.member("client", client) }
         switch body {
         case .hello, .status: break
         case .cancel(let target): header.member("target", target)

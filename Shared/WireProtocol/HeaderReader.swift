@@ -7,7 +7,9 @@ struct HeaderReader {
     let buffers: [NamedBuffer]
 
     /// Keys that every request may have.
-    private static let common: Set<String> = ["type", "id", "deadline_ms", "traceparent", "tracestate", "buffers"]
+    private static let common: Set<String> = [
+        "type", "id", "deadline_ms", "traceparent", "tracestate", "client", "buffers",
+    ]
 
     init(header: [UInt8], buffers frames: [[UInt8]]) throws(FrontError) {
         guard header.count <= FrontLimits.headerBytesMax else {

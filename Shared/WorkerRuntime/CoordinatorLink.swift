@@ -56,6 +56,9 @@ public final class CoordinatorLink: @unchecked Sendable {
     private struct Peer {
         var endpoint: String
         var socket: Socket?
+        var monitor: SocketMonitor?
+        /// A handshake has failed since the last one that succeeded, and the log tells so.
+        var hasToldOfFailure = false
         var session: UInt32 = 0
         var state: LinkState
     }
@@ -146,16 +149,59 @@ public final class CoordinatorLink: @unchecked Sendable {
     // MARK: - Sockets
 
     private func open(_ index: Int) throws(ZeroMQError) {
+        if let monitor = peers[index].monitor {
+            loop.unwatch(monitor.socket)
+            monitor.close()
+            peers[index].monitor = nil
+        }
         if let old = peers[index].socket {
             loop.unwatch(old)
             old.close()
+            peers[index].socket = nil
             desk.forget(link: index)
         }
         let socket = try Socket(context, .dealer, options: options)
-        try socket.connect(peers[index].endpoint)
+        let monitor = try SocketMonitor(context, of: socket)
         peers[index].socket = socket
+        peers[index].monitor = monitor
         peers[index].session += 1
+        loop.watch(monitor.socket) { [unowned self] in self.observe(index) }
         loop.watch(socket) { [unowned self] in self.receive(index) }
+        try socket.connect(peers[index].endpoint)
+    }
+
+    /// What the monitor tells of a link; a refused key would otherwise look like a coordinator that is away.
+    private func observe(_ index: Int) {
+        do {
+            while let event = try peers[index].monitor?.next() {
+                switch event {
+                case .ready:
+                    if peers[index].hasToldOfFailure { log.notice("\(peers[index].endpoint) admits this worker now") }
+                    peers[index].hasToldOfFailure = false
+                    peers[index].state.admitted()
+                case .disconnected: break
+                case .refused:
+                    peers[index].state.refused(now: EventLoop.nowMicroseconds())
+                    tellOnce(index, "refuses this worker's key\(keyText): add it to curve.back_allow_list there")
+                    act()
+                case .handshakeFailed:
+                    tellOnce(index, "does not complete the handshake: compare curve.server_key with its key")
+                }
+            }
+        } catch {
+            log.error("cannot monitor \(peers[index].endpoint): \(error)")
+        }
+    }
+
+    private func tellOnce(_ index: Int, _ sentence: String) {
+        guard !peers[index].hasToldOfFailure else { return }
+        peers[index].hasToldOfFailure = true
+        log.warning("\(peers[index].endpoint) \(sentence); trying on")
+    }
+
+    private var keyText: String {
+        guard case .client(let client)? = options.curve else { return "" }
+        return " \(client.keys.publicKey)"
     }
 
     private func reopen(_ index: Int) {
@@ -196,7 +242,9 @@ public final class CoordinatorLink: @unchecked Sendable {
                 case .register: register(index)
                 case .beat: beat(index)
                 case .reopen:
-                    if wasReady { log.warning("\(peers[index].endpoint) is silent, connecting anew") }
+                    if wasReady, !peers[index].hasToldOfFailure {
+                        log.warning("\(peers[index].endpoint) is silent, connecting anew")
+                    }
                     reopen(index)
                 }
             }

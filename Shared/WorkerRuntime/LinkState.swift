@@ -9,6 +9,7 @@ public struct LinkState: Sendable {
         case register
         case beat
         /// The coordinator is silent: close the socket, connect anew, register anew.
+        /// Or it refused the key a while ago.
         case reopen
     }
 
@@ -23,6 +24,8 @@ public struct LinkState: Sendable {
     /// Pause between two REGISTERs, and before the first retry when the socket was not connected yet.
     static let registerPauseMicroseconds: UInt64 = 1_000_000
     static let connectPauseMicroseconds: UInt64 = 50_000
+    /// Pauses after a refused key double from the lower to the upper bound.
+    static let refusedPauseMicroseconds: ClosedRange<UInt64> = 1_000_000...15_000_000
 
     /// The coordinator knows this worker.
     public private(set) var isRegistered = false
@@ -32,12 +35,16 @@ public struct LinkState: Sendable {
     public private(set) var beatsAnswered = 0
     /// The coordinator asked the worker to stop.
     public private(set) var wasToldToDrain = false
+    /// How often in a row the coordinator has refused the worker's key.
+    public private(set) var refusals = 0
 
     private var heartbeatMicroseconds: UInt64 = 500_000
     private var leaseMicroseconds: UInt64
     private var heardAt: UInt64
     private var registerAt: UInt64
     private var beatAt: UInt64 = .max
+    /// When a socket whose key was refused is made anew; such a socket never connects again by itself.
+    private var retryAt: UInt64?
 
     /// A socket was opened at `now`.
     public init(now: UInt64, leaseMicroseconds: UInt64) {
@@ -47,17 +54,33 @@ public struct LinkState: Sendable {
     }
 
     /// When ``due(now:)`` may next have something to do.
-    public var nextDue: UInt64 { min(heardAt + leaseMicroseconds, isRegistered ? beatAt : registerAt) }
+    public var nextDue: UInt64 { retryAt ?? min(heardAt + leaseMicroseconds, isRegistered ? beatAt : registerAt) }
 
     /// The one thing to do at `now`; nil: wait until ``nextDue``.
     public func due(now: UInt64) -> Action? {
+        if let retryAt { return now >= retryAt ? .reopen : nil }
         if now >= heardAt + leaseMicroseconds { return .reopen }
         if isRegistered { return now >= beatAt ? .beat : nil }
         return now >= registerAt ? .register : nil
     }
 
     /// The socket was closed and opened anew.
-    public mutating func reopened(now: UInt64) { self = LinkState(now: now, leaseMicroseconds: leaseMicroseconds) }
+    public mutating func reopened(now: UInt64) {
+        let refusals = refusals
+        self = LinkState(now: now, leaseMicroseconds: leaseMicroseconds)
+        self.refusals = refusals
+    }
+
+    /// The coordinator refused the worker's key: nothing is due until a new socket is worth a try.
+    public mutating func refused(now: UInt64) {
+        let pause = Self.refusedPauseMicroseconds
+        retryAt = now + min(pause.lowerBound << UInt64(min(refusals, 10)), pause.upperBound)
+        refusals += 1
+        isRegistered = false
+    }
+
+    /// The handshake has succeeded.
+    public mutating func admitted() { refusals = 0 }
 
     /// A REGISTER was handed to the socket, or the socket has no connection yet.
     public mutating func sentRegister(now: UInt64, wasAccepted: Bool) {

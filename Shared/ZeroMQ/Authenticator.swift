@@ -29,6 +29,9 @@ final class Authenticator: @unchecked Sendable {
     private var wakeUp: Int32 = -1
     private var isStopping = false
     private var current = AuthenticationReport()
+    /// Refused keys that the log has told of: each once, and not without end.
+    private var toldKeys: Set<[UInt8]> = []
+    private static let toldKeysMax = 256
 
     init(context: UnsafeMutableRawPointer) {
         self.context = context
@@ -49,7 +52,9 @@ final class Authenticator: @unchecked Sendable {
                     )
                 }
             } else {
-                lists[domain] = AllowList(path: allowListFile)
+                let list = AllowList(path: allowListFile)
+                lists[domain] = list
+                if let problem = list.problem { current.problem = problem }
             }
             if thread == nil { try start() }
         }
@@ -128,6 +133,14 @@ final class Authenticator: @unchecked Sendable {
         return frames
     }
 
+    private func tell(_ key: [UInt8], _ domain: String) {
+        guard toldKeys.count < Self.toldKeysMax, toldKeys.insert(key).inserted else { return }
+        Logger(label: "zap").warning(
+            "refused a key that is not on the list",
+            metadata: ["key": "\(encodeKey(key))", "list": "\(lists[domain]?.path ?? domain)"]
+        )
+    }
+
     /// The six frames of the reply: 300 makes the client try again, 400 is final.
     private func answer(_ request: [[UInt8]]) -> [[UInt8]] {
         let identifier = request.count > 1 ? request[1] : []
@@ -148,7 +161,8 @@ final class Authenticator: @unchecked Sendable {
                 return reply("200", "OK", user: encodeKey(request[6]))
             case .unknown:
                 current.refused += 1
-                return reply("400", "this key is not on the allow-list")
+                tell(request[6], domain)
+                return reply("400", "this key is not on the allow-list of this socket")
             case .unreadable:
                 current.deferred += 1
                 return reply("300", "the allow-list cannot be read")

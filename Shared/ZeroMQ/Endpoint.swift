@@ -1,6 +1,11 @@
 import CPlatform
 import Glibc
 
+/// Whether an endpoint can be reached from beyond loopback and ipc, and so needs CURVE; false also for what is none.
+public func isReachableFromElsewhere(_ endpoint: String) -> Bool {
+    (try? Endpoint(endpoint))?.dangerWithoutCurve != nil
+}
+
 /// An endpoint that was checked for safety before the library sees it.
 enum Endpoint: Equatable {
     case inproc

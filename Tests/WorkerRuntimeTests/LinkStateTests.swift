@@ -57,6 +57,28 @@ struct LinkStateTests {
         #expect(state.due(now: 9_999_999) == .register)
     }
 
+    @Test(
+        "makes a socket whose key was refused anew after pauses that double up to a bound, and start again once admitted"
+    )
+    func refused() {
+        var state = LinkState(now: 0, leaseMicroseconds: 5_000_000)
+        var now: UInt64 = 0
+        var pauses: [UInt64] = []
+        for _ in 0..<6 {
+            state.refused(now: now)
+            #expect(state.due(now: now) == nil)
+            pauses.append((state.nextDue - now) / 1_000_000)
+            now = state.nextDue
+            #expect(state.due(now: now) == .reopen)
+            state.reopened(now: now)
+            #expect(state.due(now: now) == .register)
+        }
+        #expect(pauses == [1, 2, 4, 8, 15, 15])
+        state.admitted()
+        state.refused(now: now)
+        #expect(state.nextDue == now + 1_000_000)
+    }
+
     @Test("registers anew when asked who it is")
     func forgotten() {
         var state = LinkState(now: 0, leaseMicroseconds: 5_000_000)

@@ -19,7 +19,12 @@ final class FrontClient {
 
     private let context = Context()
     private let socket: Socket
+    private let monitor: SocketMonitor
     private let endpoints: [String]
+    private let publicKey: String?
+    private var isConnected = false
+    private var refusals = 0
+    private var hasHandshakeFailed = false
     private var nextTicket: UInt64 = 1
     private var pending: [UInt64: (sentAt: UInt64, giveUpAt: UInt64)] = [:]
     private var arrived: [Completion] = []
@@ -29,19 +34,24 @@ final class FrontClient {
     /// - Throws: ``StartupFailure`` in one sentence.
     init(endpoints: [String], curve: CurveClientOptions? = nil) throws {
         self.endpoints = endpoints
+        publicKey = curve?.keys.publicKey
         var options = SocketOptions()
         options.sendHighWater = 10_000
         options.receiveHighWater = 10_000
         options.curve = curve.map(CurveOptions.client)
         do {
             socket = try Socket(context, .dealer, options: options)
+            monitor = try SocketMonitor(context, of: socket)
             for endpoint in endpoints { try socket.connect(endpoint) }
         } catch {
             throw StartupFailure("\(error)")
         }
     }
 
-    deinit { socket.close() }
+    deinit {
+        monitor.close()
+        socket.close()
+    }
 
     /// Requests that wait for their answers.
     var inFlight: Int { pending.count + arrived.count }
@@ -60,12 +70,7 @@ final class FrontClient {
             let outcome: Socket.SendOutcome
             do { outcome = try socket.send(frames) } catch { throw StartupFailure("\(error)") }
             if outcome == .sent { break }
-            guard EventLoop.nowMicroseconds() < connectBy else {
-                throw StartupFailure(
-                    "no coordinator answers at \(endpoints.joined(separator: ", ")): start one with mrl up, or name "
-                        + "another with --front"
-                )
-            }
+            guard EventLoop.nowMicroseconds() < connectBy else { throw StartupFailure(whyNotConnected) }
             try wait(milliseconds: 2)
         }
         let time = EventLoop.nowMicroseconds()
@@ -107,6 +112,34 @@ final class FrontClient {
         return json
     }
 
+    private var whyNotConnected: String {
+        let places = endpoints.joined(separator: ", ")
+        guard hasHandshakeFailed else {
+            return "no coordinator answers at \(places): start one with mrl up, or name another with --front"
+        }
+        return publicKey == nil
+            ? "the coordinator at \(places) does not take this connection: it wants CURVE keys, set curve.server_key and "
+                + "curve.secret_key_file"
+            : "the coordinator at \(places) does not complete the handshake: compare curve.server_key with its public key"
+    }
+
+    /// A socket whose key was refused never connects again, and would only look slow.
+    private func observeConnections() throws {
+        while let event = try monitor.next() {
+            switch event {
+            case .ready: isConnected = true
+            case .disconnected: break
+            case .handshakeFailed: hasHandshakeFailed = true
+            case .refused: refusals += 1
+            }
+        }
+        guard refusals >= endpoints.count, !isConnected else { return }
+        throw StartupFailure(
+            "the coordinator at \(endpoints.joined(separator: ", ")) refuses this client's key \(publicKey ?? ""): "
+                + "its operator admits it with mrl keys allow client"
+        )
+    }
+
     private func giveUpOverdue() {
         let time = EventLoop.nowMicroseconds()
         for (ticket, times) in pending where times.giveUpAt <= time {
@@ -118,13 +151,15 @@ final class FrontClient {
 
     private func wait(milliseconds: Int) throws {
         do {
-            guard try socket.waitForMessage(milliseconds: milliseconds) else { return }
+            guard try socket.waitForMessage(milliseconds: milliseconds) else { return try observeConnections() }
             try socket.drain { message in
                 let reply = try FrontReply.decode(message.frames)
                 guard let ticket = UInt64(reply.id), let times = pending.removeValue(forKey: ticket) else { return }
                 let microseconds = EventLoop.nowMicroseconds() - times.sentAt
                 arrived.append(Completion(ticket: ticket, microseconds: microseconds, body: reply.body))
             }
+        } catch let failure as StartupFailure {
+            throw failure
         } catch let error as FrontError {
             throw StartupFailure("the coordinator's answer cannot be read: \(error.message)")
         } catch {

@@ -21,20 +21,25 @@ struct FrontOptions: ParsableArguments {
 
     /// Connects as the settings say.
     func client() throws -> FrontClient {
-        let settings = try clientSettings(home: try home.resolved(), endpoints: endpoints, config: config)
-        return try FrontClient(endpoints: settings[.coordinatorFront], curve: try curve(settings))
+        try FrontClient(try clientSettings(home: try home.resolved(), endpoints: endpoints, config: config))
     }
+}
 
-    private func curve(_ settings: Settings) throws -> CurveClientOptions? {
-        guard let server = settings[.curveServerKey], let secret = settings[.curveSecretKeyFile] else { return nil }
-        do {
-            return CurveClientOptions(
-                keys: try CurveKeyPair(secretKeyFile: secret),
-                serverPublicKey: try CurveKeyPair.publicKey(textOrFile: server)
-            )
-        } catch {
-            throw StartupFailure("\(error)")
+extension FrontClient {
+    /// Connects as the settings say.
+    convenience init(_ settings: Settings) throws {
+        var curve: CurveClientOptions?
+        if let server = settings[.curveServerKey] {
+            do {
+                curve = CurveClientOptions(
+                    keys: try CurveKeyPair(secretKeyFile: try settings.required(.curveSecretKeyFile)),
+                    serverPublicKey: try CurveKeyPair.publicKey(textOrFile: server)
+                )
+            } catch let error as ZeroMQError {
+                throw StartupFailure("\(error)")
+            }
         }
+        try self.init(endpoints: settings[.coordinatorFront], curve: curve)
     }
 }
 

@@ -1,8 +1,6 @@
 import ArgumentParser
 import DocumentStore
-import Glibc
 import ServiceRuntime
-import ZeroMQ
 
 /// `mrl migrate`.
 struct MigrateCommand: ParsableCommand {
@@ -28,62 +26,6 @@ struct MigrateCommand: ParsableCommand {
             Output.line(before == after ? "The schema is at version \(after)." : "Migrated from \(before) to \(after).")
         } catch {
             throw StartupFailure("\(error)")
-        }
-    }
-}
-
-/// `mrl keys`.
-struct KeysCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "keys",
-        abstract: "Make CURVE keys, which sockets beyond this machine need.",
-        subcommands: [Generate.self, Public.self]
-    )
-
-    struct Generate: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Make a pair: the secret key in NAME.secret (mode 0600), the public key in NAME.public.",
-            discussion: """
-                EXAMPLES
-                  mrl keys generate coordinator
-                  mrl keys generate worker-1 && cat worker-1.public >> allowed-workers
-                """
-        )
-
-        @Argument(help: "Path without the ending.") var name: String
-
-        func run() throws {
-            let path = absolutePath(name)
-            guard !exists(path + ".secret") else { throw StartupFailure("\(path).secret exists already") }
-            do {
-                let keys = try CurveKeyPair.generate()
-                try keys.write(secretKeyFile: path + ".secret")
-                try replaceFile(path + ".public", with: keys.publicKey + "\n")
-            } catch {
-                throw StartupFailure("\(error)")
-            }
-            Output.line("\(path).secret  keep it; name it in curve.secret_key_file")
-            Output.line("\(path).public  give it to the other side, for its curve.allow_list or curve.server_key")
-        }
-    }
-
-    struct Public: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Print the public key of a secret one.",
-            discussion: """
-                EXAMPLES
-                  mrl keys public coordinator.secret
-                """
-        )
-
-        @Argument(help: "File with the secret key.") var file: String
-
-        func run() throws {
-            do {
-                Output.line(try CurveKeyPair(secretKeyFile: absolutePath(file)).publicKey)
-            } catch {
-                throw StartupFailure("\(error)")
-            }
         }
     }
 }

@@ -273,7 +273,7 @@ struct BenchmarkCommand: ParsableCommand {
             try mrl(["down", "--home", home.path])
             let started = now()
             try mrl(["up", "--shortlists", "1", "--wait", "600"] + size)
-            let client = try FrontClient(endpoints: try clientSettings(home: home)[.coordinatorFront])
+            let client = try FrontClient(try clientSettings(home: home))
             while true {
                 let report = StatusReport(try client.object(.status))
                 if let worker = report.workers.first(where: { $0.role == "shortlist" }), worker.rows >= documents {

@@ -146,8 +146,7 @@ struct UpCommand: ParsableCommand {
 
     private func waitUntilReady(_ home: Home) throws {
         guard let wanted = WantedCluster.read(home)?.size else { throw StartupFailure("\(home.wanted) is missing") }
-        let settings = try clientSettings(home: home)
-        let client = try FrontClient(endpoints: settings[.coordinatorFront])
+        let client = try FrontClient(try clientSettings(home: home))
         let deadline = now() + Double(wait)
         var missing = "no coordinator"
         while now() < deadline {
@@ -265,7 +264,7 @@ struct ScaleCommand: ParsableCommand {
             case .rerank: size.rerankers = count
             }
         }
-        let client = try FrontClient(endpoints: try clientSettings(home: home)[.coordinatorFront])
+        let client = try FrontClient(try clientSettings(home: home))
         let deadline = now() + Double(wait)
         var missing = ""
         while now() < deadline {
