@@ -14,6 +14,8 @@ public final class PrivateCluster: Sendable {
     public let folder: String
     /// Superuser's name.
     public let user = "postgres"
+    /// What the superuser needs to connect; nil: nothing.
+    public let password: String?
     /// Folder of the server's programs.
     public let binaries: String
     private let databases = Atomic<Int>(0)
@@ -28,18 +30,23 @@ public final class PrivateCluster: Sendable {
         let name = "t_\(databases.add(1, ordering: .relaxed).newValue)"
         try Self.run(
             "\(binaries)/createdb",
-            ["--host", folder, "--username", user, "--encoding", "UTF8", "--template", "template0", name]
+            ["--host", folder, "--username", user, "--encoding", "UTF8", "--template", "template0", name],
+            password: password
         )
         return url(database: name)
     }
 
     /// URL of a database, for another user than the superuser if wanted.
     public func url(database: String, user: String? = nil) -> String {
-        "postgresql://\(user ?? self.user)@/\(database)?host=\(folder)"
+        let secret = user == nil ? password.map { ":" + $0 } ?? "" : ""
+        return "postgresql://\(user ?? self.user)\(secret)@/\(database)?host=\(folder)"
     }
 
     /// Starts a server of its own, for tests that stop it; the others share one.
-    public init() throws {
+    ///
+    /// - Parameter password: The superuser's, letters and digits; then nobody gets in without one (scram-sha-256).
+    public init(password: String? = nil) throws {
+        self.password = password
         let root = "/usr/lib/postgresql"
         let versions = (try? FileManager.default.contentsOfDirectory(atPath: root)) ?? []
         guard let newest = versions.compactMap(Int.init).max() else {
@@ -57,11 +64,14 @@ public final class PrivateCluster: Sendable {
             chown(folder, owner.pointee.pw_uid, owner.pointee.pw_gid)
             prefix = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
         }
-        let initdb = [
-            "\(binaries)/initdb", "--pgdata", "\(folder)/data", "--username", user, "--auth", "trust", "--encoding",
-            "UTF8",
-            "--locale", "C.UTF-8", "--no-sync",
+        var initdb = [
+            "\(binaries)/initdb", "--pgdata", "\(folder)/data", "--username", user, "--encoding", "UTF8",
+            "--locale", "C.UTF-8", "--no-sync", "--auth", password == nil ? "trust" : "scram-sha-256",
         ]
+        if let password {
+            try password.write(toFile: "\(folder)/password", atomically: false, encoding: .utf8)
+            initdb += ["--pwfile", "\(folder)/password"]
+        }
         try Self.run("/usr/bin/env", prefix + initdb)
 
         // The shell reads a pipe whose other end only this process holds: when the process dies, in whatever way, the
@@ -98,8 +108,11 @@ public final class PrivateCluster: Sendable {
         throw Failure(description: "the private server did not start: \(log.suffix(500))")
     }
 
-    private static func run(_ path: String, _ arguments: [String]) throws {
+    private static func run(_ path: String, _ arguments: [String], password: String? = nil) throws {
         let process = Process()
+        if let password {
+            process.environment = ProcessInfo.processInfo.environment.merging(["PGPASSWORD": password]) { $1 }
+        }
         process.executableURL = URL(filePath: path)
         process.arguments = arguments
         process.currentDirectoryURL = URL(filePath: "/")

@@ -185,7 +185,7 @@ public final class CoordinatorLink: @unchecked Sendable {
                     tellOnce(index, "refuses this worker's key\(keyText): add it to curve.back_allow_list there")
                     act()
                 case .handshakeFailed:
-                    tellOnce(index, "does not complete the handshake: compare curve.server_key with its key")
+                    tellOnce(index, "does not complete the handshake: \(handshakeHint)")
                 }
             }
         } catch {
@@ -197,6 +197,12 @@ public final class CoordinatorLink: @unchecked Sendable {
         guard !peers[index].hasToldOfFailure else { return }
         peers[index].hasToldOfFailure = true
         log.warning("\(peers[index].endpoint) \(sentence); trying on")
+    }
+
+    private var handshakeHint: String {
+        options.curve == nil
+            ? "it hangs, or it wants CURVE keys (curve.secret_key_file, curve.server_key)"
+            : "it hangs, or curve.server_key is not its public key"
     }
 
     private var keyText: String {

@@ -112,8 +112,9 @@ public final class WorkerProcess {
     }
 
     private func curve() throws -> CurveOptions? {
-        guard let file = settings[.curveSecretKeyFile] else { return nil }
+        guard settings[.curveSecretKeyFile] != nil || settings[.curveServerKey] != nil else { return nil }
         do {
+            let file = try settings.required(.curveSecretKeyFile)
             let server = try CurveKeyPair.publicKey(textOrFile: try settings.required(.curveServerKey))
             return .client(CurveClientOptions(keys: try CurveKeyPair(secretKeyFile: file), serverPublicKey: server))
         } catch let error as ZeroMQError {

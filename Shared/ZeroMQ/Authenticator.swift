@@ -186,7 +186,9 @@ struct AllowList {
     private(set) var problem: String?
     private var keys: Set<[UInt8]>?
     private var stamp = Stamp()
+    private var loggedProblem: String?
 
+    /// Reads the list; a problem is told by ``problem`` at first, and by the log once somebody wants to be let in.
     init(path: String) {
         self.path = path
         refresh()
@@ -194,6 +196,10 @@ struct AllowList {
 
     mutating func verdict(on key: [UInt8]) -> Verdict {
         refresh()
+        if let problem, problem != loggedProblem {
+            Logger(label: "zap").error("nobody is admitted", metadata: ["reason": "\(problem)"])
+        }
+        loggedProblem = problem
         guard let keys else { return .unreadable }
         return keys.contains(key) ? .allowed : .unknown
     }
@@ -216,7 +222,6 @@ struct AllowList {
     }
 
     private mutating func fail(_ reason: String, at now: Stamp) {
-        if problem != reason { Logger(label: "zap").error("nobody is admitted", metadata: ["reason": "\(reason)"]) }
         keys = nil
         stamp = now
         problem = reason

@@ -109,24 +109,8 @@ extension ClusterTests {
         func portTaken() throws {
             let database = try TestDatabase()
             defer { database.drop() }
-            let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+            let (listener, port) = try listenSomewhere()
             defer { close(listener) }
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-            // Below the range of ephemeral ports.
-            var port = UInt16(21_000)
-            while port < 22_000 {
-                address.sin_port = port.bigEndian
-                let result = withUnsafePointer(to: &address) {
-                    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                        bind(listener, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-                    }
-                }
-                if result == 0 { break }
-                port += 1
-            }
-            listen(listener, 4)
             for key in ["MRL_COORDINATOR_FRONT", "MRL_COORDINATOR_BACK"] {
                 try Self.expectSentence(
                     "mrl-coordinator",
@@ -156,6 +140,35 @@ extension ClusterTests {
                     mentions: ["192.0.2.7"]
                 )
             }
+        }
+
+        @Test("a socket that others reach needs its own allow-list, which must be readable and not the other's")
+        func allowLists() throws {
+            let database = try TestDatabase()
+            defer { database.drop() }
+            let keys = try Keyring()
+            var settings = keys.coordinatorSettings
+            settings["DATABASE_URL"] = database.url
+            for (list, endpoint) in [
+                ("curve.front_allow_list", "MRL_COORDINATOR_FRONT"), ("curve.back_allow_list", "MRL_COORDINATOR_BACK"),
+            ] {
+                let variable = "MRL_" + list.uppercased().replacing(".", with: "_")
+                var open = settings
+                open[variable] = ""
+                open[endpoint] = "tcp://0.0.0.0:21007"
+                try Self.expectSentence("mrl-coordinator", open, mentions: [list, "tcp://0.0.0.0:21007"])
+                open[variable] = "\(keys.folder)/missing"
+                try Self.expectSentence("mrl-coordinator", open, mentions: ["\(keys.folder)/missing"])
+            }
+            var same = settings
+            same["MRL_CURVE_BACK_ALLOW_LIST"] = same["MRL_CURVE_FRONT_ALLOW_LIST"]
+            try Self.expectSentence("mrl-coordinator", same, mentions: ["front_allow_list", "back_allow_list"])
+            var none = settings
+            none["MRL_CURVE_FRONT_ALLOW_LIST"] = ""
+            none["MRL_CURVE_BACK_ALLOW_LIST"] = ""
+            try Self.expectSentence("mrl-coordinator", none, mentions: ["front_allow_list", "back_allow_list"])
+            settings["MRL_CURVE_SECRET_KEY_FILE"] = ""
+            try Self.expectSentence("mrl-coordinator", settings, mentions: ["curve.secret_key_file"])
         }
 
         @Test("values out of range, and flags that do not exist", arguments: usingDatabase + ["mrl-encoder"])

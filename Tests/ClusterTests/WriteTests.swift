@@ -240,6 +240,26 @@ extension ClusterTests {
             #expect(documents.first?.version == 1)
         }
 
+        @Test("an idempotency key belongs to the client that names itself, on whatever connection")
+        func clientNames() throws {
+            let (cluster, _, _) = try Self.makeCluster(rows: 50)
+            func write(_ name: String, _ seed: UInt64) throws -> FrontReplyBody {
+                let client = try cluster.client()
+                client.name = name
+                let rows = [(id: "of-\(name)", vector: Self.vector(seed))]
+                return try client.reply(to: client.post(Self.upsert(rows, key: "key-1")))
+            }
+            for (name, seed) in [("", 1), ("loader-1", 2), ("loader-2", 3)] as [(String, UInt64)] {
+                guard case .write(let first) = try write(name, seed), case .write(let second) = try write(name, seed)
+                else {
+                    throw TestFailure("\(name) was refused")
+                }
+                #expect(!first.replayed && second.replayed)
+                guard case .error(let error) = try write(name, 9) else { throw TestFailure("no conflict for \(name)") }
+                #expect(error.code == .conflict)
+            }
+        }
+
         @Test("with the database stopped, writes say STORE_UNAVAILABLE and searches serve on; then all goes on")
         func databaseStopped() throws {
             let server = try FragileServer()

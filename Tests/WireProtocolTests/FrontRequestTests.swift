@@ -64,6 +64,9 @@ struct Refusal: CustomTestStringConvertible {
         Refusal(#"{"type":"train"}"#, .unsupported, "type"),
         Refusal(#"{"type":"hello","id":7}"#, .badHeader, "id"),
         Refusal(#"{"type":"hello","id":"\#(String(repeating: "a", count: 65))"}"#, .badHeader, "id"),
+        Refusal(#"{"type":"hello","client":7}"#, .badHeader, "client"),
+        Refusal(#"{"type":"hello","client":"\#(String(repeating: "a", count: 65))"}"#, .badHeader, "client"),
+        Refusal(#"{"type":"hello","client":"a\u0000"}"#, .badHeader, "client"),
         Refusal(#"{"type":"hello","collection":"c"}"#, .badHeader, "collection"),
         Refusal(#"{"type":"hello","deadline_ms":0}"#, .badHeader, "deadline_ms"),
         Refusal(#"{"type":"hello","deadline_ms":60001}"#, .badHeader, "deadline_ms"),
@@ -352,7 +355,7 @@ struct FrontRequestTests {
         }
         let first = try hash(#"{"type":"delete","id":"1","collection":"c","ids":["a"],"idempotency_key":"k"}"#)
         let again = try hash(
-            #"{"idempotency_key":"k","ids":["a"],"collection":"c","type":"delete","id":"2","deadline_ms":5,"x-try":2}"#
+            #"{"idempotency_key":"k","ids":["a"],"collection":"c","type":"delete","id":"2","deadline_ms":5,"client":"c","x-try":2}"#
         )
         let other = try hash(#"{"type":"delete","id":"1","collection":"c","ids":["b"],"idempotency_key":"k"}"#)
         #expect(first == again)

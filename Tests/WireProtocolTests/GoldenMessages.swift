@@ -268,8 +268,20 @@ enum GoldenMessages {
     static let traceHigh: UInt64 = 0x4BF9_2F35_77B3_4DA6
     static let traceLow: UInt64 = 0xA3CE_929D_0E0E_4736
 
-    private static func request(_ id: String, _ body: FrontRequestBody, deadline: Int = 1_000) -> FrontRequest {
-        FrontRequest(id: id, deadlineMilliseconds: deadline, traceHigh: traceHigh, traceLow: traceLow, body: body)
+    private static func request(
+        _ id: String,
+        _ body: FrontRequestBody,
+        deadline: Int = 1_000,
+        client: String = ""
+    ) -> FrontRequest {
+        FrontRequest(
+            id: id,
+            deadlineMilliseconds: deadline,
+            traceHigh: traceHigh,
+            traceLow: traceLow,
+            client: client,
+            body: body
+        )
     }
 
     static let requests: [(name: String, message: FrontRequest)] = [
@@ -382,7 +394,8 @@ enum GoldenMessages {
             request(
                 "8",
                 .delete(DeleteRequest(collection: "packages", ids: ["a", "zürich-€"], idempotencyKey: "delete-1")),
-                deadline: 10_000
+                deadline: 10_000,
+                client: "loader-1"
             )
         ),
         (

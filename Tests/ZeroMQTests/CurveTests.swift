@@ -134,6 +134,25 @@ struct CurveTests {
         friends.close()
     }
 
+    @Test("a key on the list of one socket is refused at another of the same context")
+    func lists() throws {
+        folder.write("\(client.publicKey)\n", to: "list")
+        folder.write("", to: "list2")
+        let open = try makeServer(folder.endpoint())
+        var options = SocketOptions()
+        options.curve = .server(
+            .init(secretKey: server.secretKey, allowListFile: "\(folder.path)/list2", domain: "other")
+        )
+        let closed = try Socket(context, .router, options: options)
+        try closed.bind(folder.endpoint("b.sock"))
+        let stranger = try makeClient(folder.endpoint("b.sock"), keys: client)
+        #expect(try !stranger.sendEventually([bytes("x")], within: 0.5))
+        #expect(try closed.receive() == nil)
+        let friend = try makeClient(folder.endpoint(), keys: client)
+        #expect(try friend.sendEventually([bytes("x")]))
+        #expect(try open.received() != nil)
+    }
+
     @Test("takes one list for one name")
     func domains() throws {
         _ = try makeServer(folder.endpoint())

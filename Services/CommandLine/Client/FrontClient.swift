@@ -120,7 +120,8 @@ final class FrontClient {
         return publicKey == nil
             ? "the coordinator at \(places) does not take this connection: it wants CURVE keys, set curve.server_key and "
                 + "curve.secret_key_file"
-            : "the coordinator at \(places) does not complete the handshake: compare curve.server_key with its public key"
+            : "the coordinator at \(places) does not complete the handshake: compare curve.server_key with "
+                + "its public key, or unset it where that socket has no CURVE"
     }
 
     /// A socket whose key was refused never connects again, and would only look slow.

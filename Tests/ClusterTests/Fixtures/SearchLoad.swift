@@ -1,5 +1,6 @@
 import ServiceRuntime
 import WireProtocol
+import ZeroMQ
 
 /// Searches at a steady rate from a thread of its own and compares every reply.
 final class SearchLoad: Sendable {
@@ -23,10 +24,16 @@ final class SearchLoad: Sendable {
     private let state = Guarded(State())
 
     /// Starts at once.
-    init(_ endpoint: String, _ searches: [KnownSearch], perSecond: Double, deadline: Int = 2_000) {
+    init(
+        _ endpoint: String,
+        _ searches: [KnownSearch],
+        perSecond: Double,
+        deadline: Int = 2_000,
+        curve: CurveClientOptions? = nil
+    ) {
         detachThread { [state] in
             do {
-                try Self.run(endpoint, searches, perSecond, deadline, state)
+                try Self.run(endpoint, curve, searches, perSecond, deadline, state)
             } catch {
                 state.withLock { $0.result.faults.append("\(error)") }
             }
@@ -46,12 +53,13 @@ final class SearchLoad: Sendable {
 
     private static func run(
         _ endpoint: String,
+        _ curve: CurveClientOptions?,
         _ searches: [KnownSearch],
         _ perSecond: Double,
         _ deadline: Int,
         _ state: Guarded<State>
     ) throws {
-        let client = try TestClient(endpoint)
+        let client = try TestClient(endpoint, curve: curve)
         let start = now()
         var underWay: [String: (search: Int, sent: Double)] = [:]
         var sent = 0

@@ -5,12 +5,16 @@ import ZeroMQ
 /// A client of the front socket that blocks and belongs to one thread.
 final class TestClient {
     private static let context = Context()
+    /// What the client calls itself in its requests.
+    var name = ""
     private let socket: Socket
     private var replies: [String: FrontReply] = [:]
     private var lastID = 0
 
-    init(_ endpoint: String, kind: SocketKind = .dealer) throws {
-        socket = try Socket(Self.context, kind, options: SocketOptions())
+    init(_ endpoint: String, kind: SocketKind = .dealer, curve: CurveClientOptions? = nil) throws {
+        var options = SocketOptions()
+        options.curve = curve.map(CurveOptions.client)
+        socket = try Socket(Self.context, kind, options: options)
         try socket.connect(endpoint)
     }
 
@@ -21,7 +25,7 @@ final class TestClient {
     func post(_ body: FrontRequestBody, deadline: Int = 5_000, id: String? = nil) throws -> String {
         lastID += 1
         let id = id ?? "r\(lastID)"
-        try post(frames: FrontRequest(id: id, deadlineMilliseconds: deadline, body: body).encode())
+        try post(frames: FrontRequest(id: id, deadlineMilliseconds: deadline, client: name, body: body).encode())
         return id
     }
 

@@ -20,6 +20,8 @@ final class TestCluster {
     private(set) var encoders: [ChildProcess] = []
     private var started = 0
     private let extraFronts: String
+    /// Its sockets are TCP and admit these keys; nil: ipc without keys.
+    let keys: Keyring?
 
     /// Starts the processes; ``waitUntilServing(_:rows:)`` says when they serve.
     init(
@@ -29,8 +31,10 @@ final class TestCluster {
         coordinators: Int = 1,
         settings: [String: String] = [:],
         server: PrivateCluster? = nil,
-        extraFront: String? = nil
+        extraFront: String? = nil,
+        keys: Keyring? = nil
     ) throws {
+        self.keys = keys
         extraFronts = extraFront.map { "," + $0 } ?? ""
         database = try TestDatabase(on: server)
         folder = try makePrivateFolder()
@@ -51,12 +55,14 @@ final class TestCluster {
     var children: [ChildProcess] { coordinators + encoders + rerankers + shortlists }
 
     /// Front endpoint of a coordinator.
-    func front(_ number: Int = 0) -> String { "ipc://\(folder)/front\(number).sock" }
+    func front(_ number: Int = 0) -> String { keys?.front ?? "ipc://\(folder)/front\(number).sock" }
     /// Back endpoint of a coordinator.
-    func back(_ number: Int) -> String { "ipc://\(folder)/back\(number).sock" }
+    func back(_ number: Int) -> String { keys?.back ?? "ipc://\(folder)/back\(number).sock" }
 
     /// A new client.
-    func client(_ number: Int = 0) throws -> TestClient { try TestClient(front(number)) }
+    func client(_ number: Int = 0) throws -> TestClient {
+        try TestClient(front(number), curve: keys?.options("client"))
+    }
 
     private func start(_ program: String, _ name: String, _ extra: [String: String]) throws -> ChildProcess {
         started += 1
@@ -79,6 +85,7 @@ final class TestCluster {
             "mrl-coordinator",
             "coordinator\(number)",
             ["MRL_COORDINATOR_FRONT": front(number) + extraFronts, "MRL_COORDINATOR_BACK": back(number)]
+                .merging(keys?.coordinatorSettings ?? [:]) { $1 }
         )
     }
 
@@ -88,6 +95,7 @@ final class TestCluster {
     private var workerEndpoints: [String: String] {
         // Workers connect to every coordinator.
         ["MRL_COORDINATOR_BACK": coordinators.indices.map(back).joined(separator: ",")]
+            .merging(keys?.settings("worker") ?? [:]) { $1 }
     }
 
     /// Starts one more shortlist worker.

@@ -92,11 +92,13 @@ class Client:
 
     timeout: seconds a request may take unless it says so; the server is told the same as its deadline.
     curve: (server public key, client public key, client secret key), Z85, for endpoints beyond this machine.
+    name: who asks, at most 64 bytes: idempotency keys are this client's own. With curve the key tells.
     """
 
-    def __init__(self, endpoint, timeout=10.0, curve=None, context=None):
+    def __init__(self, endpoint, timeout=10.0, curve=None, context=None, name=None):
         self._endpoint = endpoint
         self._timeout = timeout
+        self._name = {"client": name} if name else {}
         self._ids = itertools.count(1)
         self._done = {}
         self._socket = (context or zmq.Context.instance()).socket(zmq.DEALER)
@@ -187,7 +189,7 @@ class Client:
         """Sends a request; returns a ticket for `wait`. Options become keys of the header."""
         ticket = str(next(self._ids))
         timeout = self._timeout if timeout is None else timeout
-        header = {"type": type, "id": ticket, "deadline_ms": max(1, min(60_000, int(timeout * 1000))), **header}
+        header = {"type": type, "id": ticket, "deadline_ms": max(1, min(60_000, int(timeout * 1000))), **self._name, **header}
         header.update({key: value for key, value in options.items() if value is not None or key == "collection"})
         if buffers:
             header["buffers"] = [entry for entry, _ in buffers]
