@@ -17,8 +17,8 @@ struct CoordinatorCommand: ParsableCommand {
             EXAMPLES
               mrl-coordinator --database-url postgresql:///matryoshka
               mrl-coordinator --coordinator-front ipc:///run/matryoshka/front.sock,tcp://127.0.0.1:7701
-              mrl-coordinator --coordinator-back tcp://10.0.0.1:7702 --curve-secret-key-file coordinator.secret \
-                --curve-back-allow-list workers
+              mrl-coordinator --coordinator-back tcp://10.0.0.1:7702
+                  with MRL_CURVE_SECRET_KEY_FILE and MRL_CURVE_BACK_ALLOW_LIST set
             """,
         version: "0.1.0"
     )

@@ -44,7 +44,7 @@ public final class PrivateCluster: Sendable {
 
     /// Starts a server of its own, for tests that stop it; the others share one.
     ///
-    /// - Parameter password: The superuser's, letters and digits; then nobody gets in without one (scram-sha-256).
+    /// With a password of letters and digits for the superuser nobody gets in without one (scram-sha-256).
     public init(password: String? = nil) throws {
         self.password = password
         let root = "/usr/lib/postgresql"

@@ -9,20 +9,22 @@ struct KeysCommand: ParsableCommand {
         commandName: "keys",
         abstract: "Make CURVE keys, which sockets beyond this machine need, and say whom a coordinator admits.",
         discussion: """
-            A coordinator has two allow-lists: curve.front_allow_list for clients, curve.back_allow_list for workers. A
-            key on one opens nothing at the other. Changes count from the next connection on, without a restart;
-            connections that exist stay.
+            A coordinator has two allow-lists: curve.front_allow_list for clients and
+            curve.back_allow_list for workers. A key on one opens nothing at the other.
+            Changes need no restart: they count from the next connection on.
 
             EXAMPLES
-              On the coordinator's machine, with MRL_CURVE_FRONT_ALLOW_LIST=/etc/matryoshka/clients and
-              MRL_CURVE_BACK_ALLOW_LIST=/etc/matryoshka/workers:
-                mrl keys generate coordinator             coordinator.secret, and coordinator.public for the others
-                mrl keys generate worker-1 --allow worker     then move worker-1.secret to the worker's machine
-                mrl keys allow client laptop.public           a key that somebody else has made
+              Where the coordinator runs:
+                export MRL_CURVE_FRONT_ALLOW_LIST=/etc/matryoshka/clients
+                export MRL_CURVE_BACK_ALLOW_LIST=/etc/matryoshka/workers
+                mrl keys generate coordinator              its own pair
+                mrl keys generate worker-1 --allow worker  a worker's pair
+                mrl keys allow client laptop.public        somebody else's key
                 mrl keys list
                 mrl keys revoke worker worker-1
-              On the worker's or client's machine:
-                MRL_CURVE_SECRET_KEY_FILE=worker-1.secret MRL_CURVE_SERVER_KEY=coordinator.public mrl-shortlist …
+              Where a worker or client runs, with files from above:
+                export MRL_CURVE_SECRET_KEY_FILE=worker-1.secret
+                export MRL_CURVE_SERVER_KEY=coordinator.public
             """,
         subcommands: [Generate.self, Allow.self, Revoke.self, List.self, Public.self]
     )
@@ -67,7 +69,7 @@ struct KeysCommand: ParsableCommand {
             discussion: """
                 EXAMPLES
                   mrl keys allow worker worker-1.public
-                  mrl keys allow client 'gq}Vk3HBkDx)x+.{Ns8X-<F(2t>:YmnPw6Ayr[Ji' --name laptop
+                  mrl keys allow client laptop.public --name "Ada's laptop"
                 """
         )
 
@@ -205,8 +207,7 @@ enum AllowListFile {
         try lines(path).compactMap(entry)
     }
 
-    /// - Parameter forbidden: A list that must not have the key as well.
-    /// - Returns: Whether it was not there yet.
+    /// Adds a key, unless it is there or on the list `forbidden`, which is an error; false where it was there.
     @discardableResult
     static func add(_ key: String, name: String, to path: String, unless forbidden: String?) throws -> Bool {
         guard !name.contains(where: \.isNewline) else { throw StartupFailure("a name is one line") }
@@ -219,7 +220,7 @@ enum AllowListFile {
         return true
     }
 
-    /// - Returns: How many were there.
+    /// Takes out all that match and tells how many these were.
     static func remove(from path: String, where matches: (Entry) -> Bool) throws -> Int {
         let old = try lines(path)
         let kept = old.filter { line in entry(line).map { !matches($0) } ?? true }
