@@ -41,7 +41,7 @@ extension CoordinatorService {
         case .drained:
             log.notice("worker drained", metadata: ["worker": "\(worker)"])
             workerLost(worker)
-        case .hits, .scores, .documents, .vectors, .failed:
+        case .hits, .scores, .documents, .vectors, .trained, .failed:
             answered(message, by: worker)
         default:
             metrics.malformed += 1
@@ -196,6 +196,7 @@ extension CoordinatorService {
             let model = registry.workers[worker]?.registration.model?.id ?? ""
             finish(key, .vectors(dimensions: vectors.dimensions, values: vectors.values, model: model))
         case (.texts(let then), .vectors(let vectors)): then(.success(vectors))
+        case (.training(let collection), .trained(let trained)): trainingEnded(collection, .success(trained))
         default:
             deliver(entry, Failed(code: "INTERNAL", message: "a worker's answer has the wrong type"), died: false)
         }
@@ -229,6 +230,7 @@ extension CoordinatorService {
         case .search(let key, let part): step(key) { $0.failed(part: part, failure, died: died, $1) }
         case .encode(let key): fail(key, error)
         case .texts(let then): then(.failure(error))
+        case .training(let collection): trainingEnded(collection, .failure(error))
         }
     }
 

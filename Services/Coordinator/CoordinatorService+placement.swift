@@ -83,6 +83,7 @@ extension CoordinatorService {
                         renameCollections()
                         place()
                     }
+                    train()
                 }
                 then?()
             }

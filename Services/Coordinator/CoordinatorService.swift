@@ -42,6 +42,8 @@ final class CoordinatorService: @unchecked Sendable {
             case encode(UInt64)
             /// Texts of an upsert: the answer goes to the closure (nil: failed, with the reason).
             case texts((Result<Vectors, FrontError>) -> Void)
+            /// What a collection has to learn.
+            case training(UInt32)
         }
         var owner: Owner
         var worker: UInt64
@@ -88,6 +90,7 @@ final class CoordinatorService: @unchecked Sendable {
     var collections: [UInt32: CollectionRecord] = [:]
     var names: [String: UInt32] = [:]
     var pendingCounts: [String: Int] = [:]
+    var trainings: [UInt32: Training] = [:]
 
     // Leadership.
     var term: Int64?

@@ -4,7 +4,7 @@ public import WorkerRuntime
 
 extension VectorShard: HeldRows {
     /// An empty shard for vectors of full size.
-    public convenience init(shape: CollectionShape) {
+    public convenience init(shape: CollectionShape, context: NoContext) {
         self.init(
             dimensions: shape.dimensions,
             storedHeadWidth: shape.storedHeadWidth,
@@ -13,7 +13,7 @@ extension VectorShard: HeldRows {
     }
 
     /// Heads and tails.
-    public static var readsFullVectors: Bool { true }
+    public static func readsFullVectors(_ shape: CollectionShape) -> Bool { true }
 
     /// About what one row takes, its external id left aside.
     public static func bytesPerRow(_ shape: CollectionShape) -> Int { bytesPerRow(dimensions: shape.dimensions) }

@@ -4,7 +4,7 @@ public import WorkerRuntime
 
 extension ResidentShard: HeldRows {
     /// An empty shard at the shape's resident width and precision.
-    public convenience init(shape: CollectionShape) {
+    public convenience init(shape: CollectionShape, context: NoContext) {
         self.init(
             storedHeadWidth: shape.storedHeadWidth,
             residentWidth: shape.residentWidth,
@@ -14,7 +14,7 @@ extension ResidentShard: HeldRows {
     }
 
     /// Heads are enough.
-    public static var readsFullVectors: Bool { false }
+    public static func readsFullVectors(_ shape: CollectionShape) -> Bool { false }
 
     /// About what one row takes.
     public static func bytesPerRow(_ shape: CollectionShape) -> Int {

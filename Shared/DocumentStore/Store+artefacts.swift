@@ -1,3 +1,4 @@
+public import Matryoshka
 internal import PostgreSQL
 
 /// Something learnt from a collection's rows: a float32 matrix.
@@ -74,6 +75,52 @@ extension Store {
             )
             return UInt32(number)
         }
+    }
+
+    /// A sample of a collection's rows: those of some slots of every logical shard.
+    ///
+    /// A slot comes from a hash, so that it says nothing of the row. The same table gives the same sample.
+    ///
+    /// - Parameters:
+    ///   - shape: Collection.
+    ///   - rows: About how many to read at most.
+    ///   - full: D floats of a row rather than W.
+    /// - Returns: Row-major vectors; bad rows are left out.
+    public func sampleVectors(_ shape: CollectionShape, rows: Int, full: Bool) throws -> [Float] {
+        let present = try execute("SELECT count(*) FROM matryoshka.heads_\(shape.collection)").int64(0, 0)
+        let perShard = Slots.slots(ofShard: 0).count
+        let slots = min(perShard, max(1, Int(Double(perShard) * Double(rows) / Double(max(1, present)))))
+        let ranges = (0..<UInt16(Slots.shardCount)).map { shard in
+            let first = Int(Slots.slots(ofShard: shard).lowerBound)
+            return "h.slot BETWEEN \(first) AND \(first + slots - 1)"
+        }
+        let columns = full ? "h.head, t.tail" : "h.head"
+        let join = full ? "JOIN matryoshka.tails_\(shape.collection) AS t ON t.id = h.id" : ""
+        let width = full ? shape.dimensions : shape.storedHeadWidth
+        var vectors: [Float] = []
+        vectors.reserveCapacity(min(rows, Int(present)) * width)
+        var row = [Float](repeating: 0, count: width)
+        var reader = CopyReader(columns: full ? 2 : 1)
+        try connection.copyOut(
+            """
+            COPY (
+                SELECT \(columns) FROM matryoshka.heads_\(shape.collection) AS h \(join)
+                WHERE \(ranges.joined(separator: " OR "))
+            ) TO STDOUT (FORMAT binary)
+            """
+        ) { piece in
+            try reader.consume(piece) { found in
+                let headBytes = found.byteCount(0)
+                guard headBytes + (full ? found.byteCount(1) : 0) == width * 4 else { return }
+                let isFinite = row.withUnsafeMutableBytes { target in
+                    found.copyBytes(0, to: target)
+                    if full { found.copyBytes(1, to: UnsafeMutableRawBufferPointer(rebasing: target[headBytes...])) }
+                    return VectorFault.isFinite(UnsafeBufferPointer(target.bindMemory(to: UInt32.self)))
+                }
+                if isFinite { vectors += row }
+            }
+        }
+        return vectors
     }
 
     /// An artefact by its number.

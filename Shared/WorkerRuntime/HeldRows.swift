@@ -5,11 +5,16 @@ import ServiceRuntime
 ///
 /// Not thread-safe: ``HeldShard`` locks it.
 public protocol HeldRows: AnyObject, SendableMetatype {
+    /// What all shards of a collection at one generation share on a worker.
+    associatedtype Context: Sendable = NoContext
+
+    /// Makes what is shared; called once, before the first shard is loaded.
+    static func context(of shape: CollectionShape, learnt: LearntParts) throws -> Context
     /// An empty container for rows of `shape`.
-    init(shape: CollectionShape)
+    init(shape: CollectionShape, context: Context)
 
     /// Full vectors with their external ids are read, rather than heads.
-    static var readsFullVectors: Bool { get }
+    static func readsFullVectors(_ shape: CollectionShape) -> Bool
     /// About what one row takes.
     static func bytesPerRow(_ shape: CollectionShape) -> Int
 
@@ -23,6 +28,31 @@ public protocol HeldRows: AnyObject, SendableMetatype {
     var rowCount: Int { get }
     /// Bytes that they take.
     var residentBytes: Int { get }
+}
+
+/// Nothing is shared between shards.
+public struct NoContext: Sendable {}
+
+extension HeldRows where Context == NoContext {
+    /// Nothing.
+    public static func context(of shape: CollectionShape, learnt: LearntParts) -> NoContext { NoContext() }
+}
+
+/// What a collection has learnt from its rows, as the store keeps it.
+public struct LearntParts: Sendable, Hashable {
+    /// Centroids of the inverted lists, row-major, one a list; empty where the shape has none.
+    public var centroids: [Float]
+    /// Number of lists; 0 where the shape has none.
+    public var lists: Int
+    /// Orthogonal D × D matrix, row-major; empty where the shape has none.
+    public var rotation: [Float]
+
+    /// Makes parts; none by default.
+    public init(centroids: [Float] = [], lists: Int = 0, rotation: [Float] = []) {
+        self.centroids = centroids
+        self.lists = lists
+        self.rotation = rotation
+    }
 }
 
 /// How many logical shards a collection has.
@@ -39,9 +69,9 @@ public final class HeldShard<Rows: HeldRows>: @unchecked Sendable {
     let rows: Rows
     private let lock = Lock()
 
-    init(shard: UInt16, shape: CollectionShape) {
+    init(shard: UInt16, shape: CollectionShape, context: Rows.Context) {
         self.shard = shard
-        rows = Rows(shape: shape)
+        rows = Rows(shape: shape, context: context)
     }
 
     /// Lends the rows.

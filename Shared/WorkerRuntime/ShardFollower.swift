@@ -160,7 +160,7 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
     ) throws -> ChangeBatch? {
         do {
             return try session.use {
-                try $0.changes(shape, shards: shards, since: since, full: Rows.readsFullVectors)
+                try $0.changes(shape, shards: shards, since: since, full: Rows.readsFullVectors(shape))
             }
         } catch  where isTableGone(error) {
             log.info("\(shape.name) is gone")

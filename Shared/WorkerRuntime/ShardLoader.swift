@@ -62,9 +62,17 @@ final class ShardLoader<Rows: HeldRows>: @unchecked Sendable {
     private func load(_ key: HoldingKey, _ shape: CollectionShape, _ shards: [UInt16], _ store: Store) throws {
         let start = ServiceProcess.monotonicMicroseconds()
         let others = table.residentBytes
-        let builder = ShardBuilder<Rows>(shape: shape, shards: shards, roomBytes: capacityBytes - others)
+        let context = try table.context(of: key) {
+            try Rows.context(of: shape, learnt: try store.learntParts(of: shape))
+        }
+        let builder = ShardBuilder<Rows>(
+            shape: shape,
+            context: context,
+            shards: shards,
+            roomBytes: capacityBytes - others
+        )
         let outcome: LoadOutcome
-        if Rows.readsFullVectors {
+        if Rows.readsFullVectors(shape) {
             outcome = try store.loadVectors(shape, shards: shards) { shard, id, version, vector, externalID in
                 builder.add(shard, id, version, vector, externalID)
             }
@@ -110,13 +118,13 @@ final class ShardBuilder<Rows: HeldRows> {
     private var bytesLeft: Int
     private var refused: [UInt16] = []
 
-    init(shape: CollectionShape, shards: [UInt16], roomBytes: Int) {
+    init(shape: CollectionShape, context: Rows.Context, shards: [UInt16], roomBytes: Int) {
         self.shards = shards
         byShard = Array(repeating: nil, count: Slots.shardCount)
         bytesByShard = Array(repeating: 0, count: Slots.shardCount)
         bytesPerRow = Rows.bytesPerRow(shape)
         bytesLeft = max(0, roomBytes)
-        for shard in shards { byShard[Int(shard)] = HeldShard(shard: shard, shape: shape) }
+        for shard in shards { byShard[Int(shard)] = HeldShard(shard: shard, shape: shape, context: context) }
     }
 
     /// Rows of the shards that were not given up.

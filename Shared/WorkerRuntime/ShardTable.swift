@@ -20,6 +20,8 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
 
     struct Holding {
         var shape: CollectionShape
+        /// What its shards share, once the first of them has been loaded.
+        var context: Rows.Context?
         var entries: [UInt16: Entry] = [:]
     }
 
@@ -42,6 +44,8 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
     public struct Selection {
         /// The collection at the generation.
         public var shape: CollectionShape
+        /// What its shards share; nil while none is ready.
+        public var context: Rows.Context?
         /// Ready ones among those asked for, in ascending order.
         public var ready: [HeldShard<Rows>]
         /// One answer for each shard asked for; rows are those known before the scan.
@@ -52,7 +56,7 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
     public func select(_ key: HoldingKey, shards: [UInt16]) -> Selection? {
         lock.withLock {
             guard let holding = holdings[key] else { return nil }
-            var selection = Selection(shape: holding.shape, ready: [], answers: [])
+            var selection = Selection(shape: holding.shape, context: holding.context, ready: [], answers: [])
             selection.ready.reserveCapacity(shards.count)
             selection.answers.reserveCapacity(shards.count)
             for shard in shards {
@@ -171,6 +175,14 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
             let wanted = shards.filter { holding.entries[$0]?.isLoading == true }.sorted()
             return wanted.isEmpty ? nil : (holding.shape, wanted)
         }
+    }
+
+    /// What the shards of a holding share, made where it is not there yet; for the loading thread.
+    func context(of key: HoldingKey, make: () throws -> Rows.Context) rethrows -> Rows.Context {
+        if let context = lock.withLock({ holdings[key]?.context }) { return context }
+        let made = try make()
+        lock.withLock { holdings[key]?.context = made }
+        return made
     }
 
     /// Whether any of these shards serves an older copy while it waits to be loaded.

@@ -8,8 +8,8 @@ import WireProtocol
 /// Rows that only count.
 final class CountedRows: HeldRows {
     var ids: [Int64: UInt32] = [:]
-    init(shape: CollectionShape) {}
-    static var readsFullVectors: Bool { false }
+    init(shape: CollectionShape, context: NoContext) {}
+    static func readsFullVectors(_ shape: CollectionShape) -> Bool { false }
     static func bytesPerRow(_ shape: CollectionShape) -> Int { 10 }
     func upsert(id: Int64, version: UInt32, vector: Span<Float>, externalID: String) { ids[id] = version }
     func remove(id: Int64) { ids[id] = nil }
@@ -54,7 +54,7 @@ struct ShardTableTests {
 
     private func loaded(_ shards: [UInt16], rows: Int = 1) -> [HeldShard<CountedRows>] {
         shards.map { shard in
-            let held = HeldShard<CountedRows>(shard: shard, shape: shape())
+            let held = HeldShard<CountedRows>(shard: shard, shape: shape(), context: NoContext())
             for id in 0..<rows {
                 held.rows.upsert(id: Int64(id), version: 1, vector: [Float]().span, externalID: "")
             }
@@ -149,7 +149,7 @@ struct ShardTableTests {
 
     @Test("a load stops at the capacity and keeps the shards that fit")
     func capacity() {
-        let builder = ShardBuilder<CountedRows>(shape: shape(), shards: [0, 1, 2], roomBytes: 50)
+        let builder = ShardBuilder<CountedRows>(shape: shape(), context: NoContext(), shards: [0, 1, 2], roomBytes: 50)
         for shard in UInt16(0)..<3 {
             for id in Int64(0)..<2 { builder.add(shard, id, 1, [Float]().span, "") }
         }
