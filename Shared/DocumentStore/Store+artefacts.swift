@@ -86,6 +86,7 @@ extension Store {
     ///   - rows: About how many to read at most.
     ///   - full: D floats of a row rather than W.
     /// - Returns: Row-major vectors; bad rows are left out.
+    /// - Throws: ``StoreError``.
     public func sampleVectors(_ shape: CollectionShape, rows: Int, full: Bool) throws -> [Float] {
         let present = try execute("SELECT count(*) FROM matryoshka.heads_\(shape.collection)").int64(0, 0)
         let perShard = Slots.slots(ofShard: 0).count
