@@ -18,7 +18,7 @@ public struct FullScanColumns: Sendable, Hashable {
 
 /// Scans all rows of `shards` at one float step for a batch of queries: plans that no head can start.
 ///
-/// The shards have one shape and hold no id twice; whoever calls holds their locks.
+/// The shards have one shape, are held whole, and hold no id twice; whoever calls holds their locks.
 ///
 /// - Parameters:
 ///   - shards: What to search, with the numbers that the answer names them by.
@@ -57,6 +57,7 @@ package func scanFull(
     )
     let held = shards.map(\.rows)
     precondition(held.allSatisfy { $0.dimensions == shape.dimensions }, "shards of one shape")
+    precondition(held.allSatisfy(\.isWhole), "a scan needs all rows")
     let tables = TableList(held.map(\.directory))
     let rankings = TopRows.ranked(queryCount: queryCount, keep: step.keep, tables: tables, path: path) {
         table,

@@ -14,7 +14,7 @@ extension VectorShard {
     ///
     /// Resident steps use the resident score of the collection, over the codes of the stored head.
     public func score(id: Int64, query: PreparedQuery, plan: ResolvedPlan, steps: Range<Int>) -> [Float]? {
-        directory.position(of: id).map { position in
+        position(of: id).map { position in
             plan.steps[steps].map { query.scores(of: [row(position)], step: $0, path: .current)[0] }
         }
     }
@@ -58,9 +58,9 @@ package func rescore(
     rows.reserveCapacity(ids.count)
     found.reserveCapacity(ids.count)
     for (candidate, id) in ids.enumerated() {
-        guard let shard = shard(candidate), let position = shard.directory.position(of: id) else { continue }
+        guard let shard = shard(candidate), let position = shard.position(of: id) else { continue }
         precondition(shard.dimensions == query.vector.count, "a query of another size")
-        versions[candidate] = shard.directory.versions[position]
+        versions[candidate] = shard.version(at: position)
         rows.append(shard.row(position))
         found.append(candidate)
     }

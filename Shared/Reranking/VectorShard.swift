@@ -1,7 +1,7 @@
 public import Matryoshka
 import VectorMath
 
-/// The full vectors of one logical shard.
+/// The full vectors of one logical shard: all of them in memory, or some in a ``VectorCache``.
 ///
 /// Not thread-safe: whoever holds it locks around every call, scans included.
 public final class VectorShard {
@@ -11,7 +11,9 @@ public final class VectorShard {
     public let storedHeadWidth: Int
     /// How the collection compares.
     public let similarity: Similarity
+    /// Of a shard that is held whole.
     let directory = RowDirectory()
+    private let cached: CachedRows?
     /// Floats from one row to the next: whole cache lines.
     let stride: Int
     private var vectors = Column<Float>()
@@ -26,17 +28,34 @@ public final class VectorShard {
     ///   - dimensions: Full size D.
     ///   - storedHeadWidth: W, at most D.
     ///   - similarity: How the collection compares.
-    public init(dimensions: Int, storedHeadWidth: Int, similarity: Similarity) {
+    ///   - cache: Where some of the rows are to be; nil for all of them in memory.
+    public init(dimensions: Int, storedHeadWidth: Int, similarity: Similarity, cache: VectorCache? = nil) {
         precondition(dimensions >= 1 && storedHeadWidth <= dimensions, "a head no longer than its vector")
         self.dimensions = dimensions
         self.storedHeadWidth = storedHeadWidth
         self.similarity = similarity
         stride = Self.stride(dimensions)
+        cached = cache.map { [stride] in CachedRows(dimensions: dimensions, stride: stride, cache: $0) }
     }
+
+    /// Every row that was written is held, which is not so in a cache.
+    public var isWhole: Bool { cached == nil }
+
+    /// Takes a row into the cache, perhaps in the place of another.
+    ///
+    /// An older version than the held one is ignored. The caller vouches that the row is not older than what was last
+    /// written here of its id, or removed. A shard that is held whole has it already.
+    public func admit(id: Int64, version: UInt32, vector: Span<Float>, externalID: String) {
+        precondition(vector.count == dimensions, "a vector of another size")
+        cached?.admit(id: id, version: version, vector: vector, name: externalID)
+    }
+
+    /// Gives back what exceeds the shard's share of the cache.
+    public func fitShare() { cached?.fitShare() }
 
     /// Writes a row over what is held of its id.
     ///
-    /// An older version than the held one is ignored.
+    /// An older version than the held one is ignored. A cache takes no new row this way.
     ///
     /// - Parameters:
     ///   - id: The row's internal id.
@@ -45,6 +64,7 @@ public final class VectorShard {
     ///   - externalID: What clients call the row; under 2^24 bytes.
     public func upsert(id: Int64, version: UInt32, vector: Span<Float>, externalID: String) {
         precondition(vector.count == dimensions, "a vector of another size")
+        if let cached { return cached.update(id: id, version: version, vector: vector, name: externalID) }
         if directory.count == directory.capacity {
             setCapacity(directory.capacity + max(RowDirectory.blockRows, directory.capacity / 8))
         }
@@ -59,11 +79,13 @@ public final class VectorShard {
 
     /// Takes a row out; nothing happens where it is not held.
     public func remove(id: Int64) {
+        if let cached { return cached.remove(id: id) }
         if directory.remove(id: id) && directory.needsCompaction { compact() }
     }
 
     /// Takes all rows out and gives the memory back.
     public func removeAll() {
+        cached?.removeAll()
         directory.removeAll()
         texts = []
         deadTextBytes = 0
@@ -82,27 +104,30 @@ public final class VectorShard {
     }
 
     /// Whether a row is held.
-    public func contains(id: Int64) -> Bool { directory.position(of: id) != nil }
+    public func contains(id: Int64) -> Bool { position(of: id) != nil }
 
     /// The version of a row that is held.
-    public func version(of id: Int64) -> UInt32? { directory.position(of: id).map { directory.versions[$0] } }
+    public func version(of id: Int64) -> UInt32? { position(of: id).map { version(at: $0) } }
 
     /// What clients call a row that is held.
-    public func externalID(of id: Int64) -> String? { directory.position(of: id).map { text(at: $0) } }
+    public func externalID(of id: Int64) -> String? {
+        position(of: id).map { position in cached.map { $0.name(position) } ?? text(at: position) }
+    }
 
     /// Lends the vector of a row that is held.
     public func withVector<R>(of id: Int64, _ body: (Span<Float>) -> R) -> R? {
-        directory.position(of: id).map { position in
+        position(of: id).map { position in
             body(UnsafeBufferPointer(start: row(position), count: dimensions).span)
         }
     }
 
     /// Rows held.
-    public var rowCount: Int { directory.liveCount }
+    public var rowCount: Int { cached?.count ?? directory.liveCount }
 
-    /// Bytes in use for rows, spare room included.
+    /// Bytes of memory in use for rows, spare room included, files left aside.
     public var residentBytes: Int {
-        vectors.byteCount + textPlaces.byteCount + texts.capacity + directory.byteCount
+        if let cached { return cached.residentBytes }
+        return vectors.byteCount + textPlaces.byteCount + texts.capacity + directory.byteCount
     }
 
     /// What one row costs, with an external id of usual length and the spare room that later writes make.
@@ -111,7 +136,20 @@ public final class VectorShard {
         return row + row / 8
     }
 
-    func row(_ position: Int) -> UnsafePointer<Float> { UnsafePointer(vectors.base + position * stride) }
+    /// Where a row is that is held.
+    @inline(__always)
+    func position(of id: Int64) -> Int? {
+        if let cached { return cached.slot(of: id) }
+        return directory.position(of: id)
+    }
+
+    @inline(__always)
+    func version(at position: Int) -> UInt32 { cached?.version(position) ?? directory.versions[position] }
+
+    @inline(__always)
+    func row(_ position: Int) -> UnsafePointer<Float> {
+        cached?.vector(position) ?? UnsafePointer(vectors.base + position * stride)
+    }
 
     private static func stride(_ dimensions: Int) -> Int { (dimensions + 15) / 16 * 16 }
 
