@@ -121,6 +121,10 @@ let package = Package(
             ]
         ),
         tests(
+            "RerankWorkerTests",
+            ["RerankWorker", "Reranking", "DocumentStore", "WireProtocol", "Matryoshka", "RetrievalTesting"]
+        ),
+        tests(
             "ClusterTests",
             [
                 "Coordinator", "EncoderWorker", "ShortlistWorker", "RerankWorker", "CommandLine", "Matryoshka",

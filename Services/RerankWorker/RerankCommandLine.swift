@@ -1,4 +1,6 @@
 import ArgumentParser
+import Glibc
+import Matryoshka
 import PostgreSQL
 import Reranking
 import ServiceRuntime
@@ -10,13 +12,16 @@ struct RerankCommandLine: ParsableCommand {
         commandName: "mrl-rerank",
         abstract: "Holds full vectors of the shards it is given and scores candidates with them.",
         discussion: """
-            Coordinators decide which shards it holds, within --worker-capacity-bytes. Rows that it does not hold it
-            reads from PostgreSQL, as it does payloads. It also scans its shards for plans that no shortlist can start.
+            Coordinators decide which shards are its own. Those that fit --worker-capacity-bytes it holds in memory. Of
+            the others it reads the rows that are asked for from PostgreSQL, all that a request misses at once, and
+            keeps the latest in mapped files of --rerank-cache-bytes. It also scans its shards for plans that no
+            shortlist can start; what is not in memory passes by from PostgreSQL for that, which takes its time.
             SIGTERM moves its shards to the others first, a second SIGTERM ends it at once.
 
             Examples:
               mrl-rerank --database-url postgresql:///matryoshka
               mrl-rerank --worker-capacity-bytes 16GiB --worker-threads 2
+              mrl-rerank --worker-capacity-bytes 1GiB --rerank-cache-bytes 200GiB --rerank-cache-directory /mnt/nvme
               mrl-rerank --config /etc/matryoshka.json --log-format json
             """,
         version: WorkerProcess.version
@@ -24,21 +29,48 @@ struct RerankCommandLine: ParsableCommand {
 
     @OptionGroup var options: WorkerOptions
     @OptionGroup var holding: HoldingOptions
+    @Option(help: help(SettingKey.rerankCacheBytes.setting))
+    var rerankCacheBytes: String?
+    @Option(help: help(SettingKey.rerankCacheDirectory.setting))
+    var rerankCacheDirectory: String?
+
+    private var flags: [String: String] {
+        let own = [
+            SettingKey.rerankCacheBytes.setting.name: rerankCacheBytes,
+            SettingKey.rerankCacheDirectory.setting.name: rerankCacheDirectory,
+        ]
+        return options.flags.merging(holding.flags) { $1 }.merging(own.compactMapValues { $0 }) { $1 }
+    }
 
     func run() {
         runProcess {
-            let process = try WorkerProcess(.rerank, flags: options.flags.merging(holding.flags) { $1 })
+            let process = try WorkerProcess(.rerank, flags: flags)
             let database = ConnectionSettings(url: process.settings[.databaseURL], applicationName: "mrl-rerank")
             try StoreSession.check(database)
+            let cache = VectorCache(
+                directory: process.settings[.rerankCacheDirectory],
+                byteLimit: process.settings[.rerankCacheBytes]
+            )
+            if cache.byteLimit > 0, access(cache.directory, W_OK) != 0 {
+                throw StartupFailure(
+                    "rerank.cache_directory: \(cache.directory) is not a folder that can be written to"
+                )
+            }
             let host = try ShardHost<VectorShard>(
                 database: database,
                 capacityBytes: process.settings[.workerCapacityBytes],
                 pollMilliseconds: process.settings[.storePollMilliseconds],
                 log: process.log,
+                makePartial: { VectorShard(shape: $0, cache: cache) },
                 changed: process.stateChanged
             )
             let threads = process.settings[.workerThreads]
-            let reranker = Reranker(table: host.table, reader: RowReader(database))
+            let reranker = Reranker(
+                table: host.table,
+                reader: RowReader(database),
+                crew: ScanCrew(threads: threads),
+                passing: PassingScan(database)
+            )
             let desk = RequestDesk(
                 threads: threads,
                 creditPerLink: process.creditPerLink,

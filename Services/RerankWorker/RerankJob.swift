@@ -8,8 +8,9 @@ struct RerankJob: Sendable {
     /// One query's rows, as columns.
     private struct Rows: Sendable {
         var columns: CandidateColumns
-        /// Rows that are not held, or held in an older version than the shortlist saw.
-        var pending: [Int] = []
+        /// Rows that are not scored yet: after ``score(_:)``, those that are not held, or held in an older version than
+        /// the shortlist saw.
+        var pending: [Int]
         /// Rows that are no part of the answer: gone or skipped.
         var isOut: [Bool]
     }
@@ -60,21 +61,37 @@ struct RerankJob: Sendable {
             columns.scores = (0..<stepCount).map { step in
                 step < command.firstStep ? columns.scores[step] : [Float](repeating: 0, count: columns.count)
             }
-            return Rows(columns: columns, isOut: Array(repeating: false, count: columns.count))
+            return Rows(
+                columns: columns,
+                pending: Array(0..<columns.count),
+                isOut: Array(repeating: false, count: columns.count)
+            )
         }
     }
 
-    /// Scores the rows that are held; `held` has the shard of each number, or nil.
+    /// Scores those of the pending rows that are held; `held` has the shard of each number, or nil.
     mutating func score(_ held: [VectorShard?]) {
         let steps = command.firstStep..<command.plan.steps.count
         for number in rows.indices {
             let columns = rows[number].columns
-            let found = rescore(ids: columns.ids, query: queries[number], plan: command.plan, steps: steps) { row in
-                shard(columns.shards[row], held)
+            let asked = rows[number].pending
+            rows[number].pending = []
+            let isAll = asked.count == columns.count
+            let ids = isAll ? columns.ids : asked.map { columns.ids[$0] }
+            let found = rescore(ids: ids, query: queries[number], plan: command.plan, steps: steps) { place in
+                shard(columns.shards[asked[place]], held)
             }
-            for (offset, step) in steps.enumerated() { rows[number].columns.scores[step] = found.scores[offset] }
-            for row in columns.ids.indices {
-                guard let version = found.versions[row], version >= columns.versions[row] else {
+            for (offset, step) in steps.enumerated() {
+                if isAll {
+                    rows[number].columns.scores[step] = found.scores[offset]
+                } else {
+                    for (place, row) in asked.enumerated() {
+                        rows[number].columns.scores[step][row] = found.scores[offset][place]
+                    }
+                }
+            }
+            for (place, row) in asked.enumerated() {
+                guard let version = found.versions[place], version >= columns.versions[row] else {
                     rows[number].pending.append(row)
                     continue
                 }

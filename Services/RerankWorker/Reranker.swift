@@ -12,6 +12,8 @@ struct Reranker: Sendable {
 
     let table: ShardTable<VectorShard>
     let reader: RowReader
+    let crew: ScanCrew
+    let passing: PassingScan
 
     /// All SEARCHes together where one is first, or else some of the rest.
     static func take(from queue: inout RequestQueue, now: UInt64, threads: Int) -> [WorkerRequest] {
@@ -40,7 +42,7 @@ struct Reranker: Sendable {
         }
         desk.answer(answers)
         for group in SearchGroup.grouping(batch, queryLimit: Self.queriesMax) {
-            desk.answer(search(group))
+            search(group, desk)
             desk.progressed()
         }
     }
@@ -85,11 +87,15 @@ struct Reranker: Sendable {
             if request.deadlineAt <= ServiceProcess.monotonicMicroseconds() {
                 return desk.answer([request.failed("DEADLINE_EXCEEDED", "the deadline passed before rows were read")])
             }
-            if job.hasPending {
-                let pending = job.pending
-                job.take(reader.rows(shape, ids: pending.ids, shards: pending.shards))
-            }
+            // A request before this one may have missed the same rows.
+            if job.hasPending { withHeld(key, job.pending.shards) { job.score($0) } }
+            guard job.hasPending else { return desk.answer([finish(job, request, start, reader)]) }
+            let pending = job.pending
+            let mark = table.markBeforeReading(key, pending.shards)
+            let read = reader.rows(shape, ids: pending.ids, shards: pending.shards)
+            job.take(read?.byID)
             desk.answer([finish(job, request, start, reader)])
+            if let read { table.admit(read.byID.values, readFrom: read.primary, since: mark) }
         }
         return nil
     }
@@ -122,7 +128,7 @@ struct Reranker: Sendable {
                 for query in results.indices {
                     let columns = results[query]
                     for row in columns.ids.indices where names[query][row] == nil {
-                        names[query][row] = read[columns.ids[row]]?.externalID
+                        names[query][row] = read.byID[columns.ids[row]]?.externalID
                     }
                     let left = columns.ids.indices.filter { names[query][$0] != nil }
                     job.lost(columns.count - left.count)
@@ -269,8 +275,8 @@ struct Reranker: Sendable {
             )
         else { return request.storeIsDown }
         for index in known.indices where known[index].name == nil {
-            known[index].name = rows[known[index].id]?.externalID
-            known[index].version = rows[known[index].id]?.version
+            known[index].name = rows.byID[known[index].id]?.externalID
+            known[index].version = rows.byID[known[index].id]?.version
         }
         known.removeAll { $0.name == nil }
         var payloads: [Int64: String?] = [:]
@@ -296,31 +302,54 @@ struct Reranker: Sendable {
 
     // MARK: - SEARCH
 
-    private func search(_ group: SearchGroup) -> [WorkerAnswer] {
+    private func search(_ group: SearchGroup, _ desk: RequestDesk) {
         let start = ServiceProcess.monotonicMicroseconds()
         let selection = table.select(group.key.holding, shards: group.key.shards)
         if let fault = group.fault(in: selection?.shape) {
-            return group.members.map { $0.request.failed(fault.code, fault.message) }
+            return desk.answer(group.members.map { $0.request.failed(fault.code, fault.message) })
         }
-        var results: [FullScanColumns] = []
+        let held: [CandidateColumns]
+        let (queries, count, step) = (group.queries, group.queryCount, group.key.steps[0])
         if let selection, !selection.ready.isEmpty {
             table.yieldToFollowers()
-            results = HeldShard.withRows(of: selection.ready) {
-                scanFull(
-                    shards: $0,
-                    queries: group.queries.span,
-                    queryCount: group.queryCount,
-                    step: group.key.steps[0]
-                )
+            held = crew.scan(selection.ready, keep: step.keep) { shards in
+                scanFull(shards: shards, queries: queries.span, queryCount: count, step: step)
+                    .map { CandidateColumns($0) }
             }
+        } else {
+            held = []
         }
-        return group.answers(
-            results.map {
-                CandidateColumns(ids: $0.ids, versions: $0.versions, shards: $0.shards, scores: [$0.scores])
-            },
-            shards: selection?.answers,
-            since: start
-        )
+        guard let selection, !selection.partial.isEmpty else {
+            return desk.answer(group.answers(held, shards: selection?.answers, since: start))
+        }
+        let (asked, passed) = (selection.answers, Set(selection.partial))
+        // The rest passes by from the store.
+        let scan = PassingScan.Scan(
+            key: PassingScan.Key(shape: selection.shape, shards: selection.partial, step: step),
+            queries: queries,
+            queryCount: count,
+            deadlineAt: group.members.map(\.request.deadlineAt).max() ?? 0
+        ) { found in
+            var answers = asked
+            for index in answers.indices where passed.contains(answers[index].shard) {
+                if let found {
+                    answers[index].rows = UInt32(clamping: found.rows[Int(answers[index].shard)])
+                } else {
+                    answers[index].status = .notHere
+                }
+            }
+            let all = found?.results.enumerated().map { query, columns in
+                held.isEmpty ? columns : .merging([held[query], columns], keep: step.keep)
+            }
+            desk.answer(group.answers(all ?? held, shards: answers, since: start))
+        }
+        passing.add(scan)
+    }
+}
+
+extension CandidateColumns {
+    init(_ columns: FullScanColumns) {
+        self.init(ids: columns.ids, versions: columns.versions, shards: columns.shards, scores: [columns.scores])
     }
 }
 

@@ -23,14 +23,18 @@ final class RowReader: @unchecked Sendable {
     /// Runs `job` on the reading thread.
     func async(_ job: @escaping @Sendable (RowReader) -> Void) { thread.async { job(self) } }
 
-    /// Rows by id, those that are gone left out; nil where the store cannot be read.
+    /// Rows by id, those that are gone left out, and the server that they are from; nil where the store cannot be read.
     ///
-    /// On the reading thread.
-    func rows(_ shape: CollectionShape, ids: Set<Int64>, shards: Set<UInt16>) -> [Int64: VectorRow]? {
-        guard !ids.isEmpty else { return [:] }
+    /// On the reading thread; one query.
+    func rows(
+        _ shape: CollectionShape,
+        ids: Set<Int64>,
+        shards: Set<UInt16>
+    ) -> (byID: [Int64: VectorRow], primary: String)? {
+        guard !ids.isEmpty else { return ([:], "") }
         let found = try? session.use { try $0.fetchVectors(shape, ids: ids.sorted(), shards: shards.sorted()) }
         guard let found else { return nil }
-        return Dictionary(found.map { ($0.id, $0) }) { first, _ in first }
+        return (Dictionary(found.rows.map { ($0.id, $0) }) { first, _ in first }, found.primary)
     }
 
     /// Reads payloads into the cache, on the reading thread.

@@ -4,11 +4,15 @@ public import WorkerRuntime
 
 extension VectorShard: HeldRows {
     /// An empty shard for vectors of full size.
-    public convenience init(shape: CollectionShape, context: NoContext) {
+    public convenience init(shape: CollectionShape, context: NoContext) { self.init(shape: shape, cache: nil) }
+
+    /// An empty shard for some of the vectors, in a cache.
+    convenience init(shape: CollectionShape, cache: VectorCache?) {
         self.init(
             dimensions: shape.dimensions,
             storedHeadWidth: shape.storedHeadWidth,
-            similarity: shape.similarity
+            similarity: shape.similarity,
+            cache: cache
         )
     }
 

@@ -36,17 +36,16 @@ struct ShortlistSearcher: Sendable {
         if let fault = group.fault(in: selection?.shape) {
             return group.members.map { $0.request.failed(fault.code, fault.message) }
         }
-        var results: [ShortlistColumns] = []
+        var results: [CandidateColumns] = []
         if let selection, !selection.ready.isEmpty {
             table.yieldToFollowers()
-            results = crew.scan(
-                selection.ready,
-                queries: group.queries,
-                queryCount: group.queryCount,
-                steps: group.key.steps
-            )
+            let (queries, count, steps) = (group.queries, group.queryCount, group.key.steps)
+            results = crew.scan(selection.ready, keep: steps[0].keep) { shards in
+                scanShortlist(shards: shards, queries: queries.span, queryCount: count, steps: steps)
+                    .map { CandidateColumns($0) }
+            }
         }
-        return group.answers(results.map { CandidateColumns($0) }, shards: selection?.answers, since: start)
+        return group.answers(results, shards: selection?.answers, since: start)
     }
 }
 

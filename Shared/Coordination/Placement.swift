@@ -44,6 +44,10 @@ public struct Placement: Sendable, Equatable {
         /// By logical shard.
         public var shardBytes: [Int]
 
+        /// Its workers can answer for shards that they have no room for: capacity says where shards go first, and none
+        /// stays missing.
+        var mayExceedCapacity: Bool { holding.role == .rerank }
+
         /// Makes a demand.
         public init(holding: Holding, shardBytes: [Int]) {
             self.holding = holding
@@ -121,10 +125,17 @@ public struct Placement: Sendable, Equatable {
         for unit in shards { if let final = unit.next ?? unit.holder { share[final, default: 0] += 1 } }
 
         func taker(for bytes: Int, other than: UInt64?) -> UInt64? {
-            takers
-                .filter { $0.worker != than && used[$0.worker, default: 0] + bytes <= $0.capacityBytes }
+            let others = takers.filter { $0.worker != than }
+            let roomy = others.filter { used[$0.worker, default: 0] + bytes <= $0.capacityBytes }
+            return (roomy.isEmpty && demand.mayExceedCapacity ? others : roomy)
                 .min { (share[$0.worker, default: 0], $0.worker) < (share[$1.worker, default: 0], $1.worker) }?
                 .worker
+        }
+
+        /// What a worker shall hold, against what it may.
+        func fullness(_ worker: UInt64, with bytes: Int = 0) -> Double {
+            let capacity = takers.first { $0.worker == worker }?.capacityBytes ?? 0
+            return Double(used[worker, default: 0] + bytes) / Double(max(1, capacity))
         }
 
         // 2. What must be: shards without a holder, and shards of workers that leave.
@@ -157,10 +168,11 @@ public struct Placement: Sendable, Equatable {
             let ordered = takers.map { (worker: $0.worker, count: share[$0.worker, default: 0]) }
                 .sorted { ($0.count, $0.worker) < ($1.count, $1.worker) }
             guard let least = ordered.first, let most = ordered.last, most.count - least.count > 1 else { break }
-            let room = (takers.first { $0.worker == least.worker }?.capacityBytes ?? 0) - used[least.worker, default: 0]
             guard
                 let index = shards.indices.last(where: {
-                    shards[$0].holder == most.worker && shards[$0].next == nil && demand.shardBytes[$0] <= room
+                    guard shards[$0].holder == most.worker, shards[$0].next == nil else { return false }
+                    let after = fullness(least.worker, with: demand.shardBytes[$0])
+                    return after <= 1 || (demand.mayExceedCapacity && after < fullness(most.worker))
                 })
             else { break }
             shards[index].next = least.worker

@@ -88,13 +88,14 @@ extension Store {
     /// - Parameters:
     ///   - shape: Collection.
     ///   - shards: Logical shards; only their partitions are locked.
-    ///   - row: Gets D floats, lent.
+    ///   - row: Gets D floats, lent; what it throws ends the load.
     /// - Returns: Where to follow on from, and counts.
-    /// - Throws: ``StoreError``.
+    /// - Throws: ``StoreError``, and what `row` throws.
     public func loadVectors(
         _ shape: CollectionShape,
         shards: [UInt16],
-        _ row: (_ shard: UInt16, _ id: Int64, _ version: UInt32, _ vector: Span<Float>, _ externalID: String) -> Void
+        _ row: (_ shard: UInt16, _ id: Int64, _ version: UInt32, _ vector: Span<Float>, _ externalID: String) throws ->
+            Void
     ) throws -> LoadOutcome {
         let sql = """
             COPY (
@@ -104,8 +105,31 @@ extension Store {
             ) TO STDOUT (FORMAT binary)
             """
         return try load(shape, sql, columns: 6, width: shape.dimensions) { shard, id, version, floats, values in
-            row(shard, id, version, floats, values.text(5))
+            try row(shard, id, version, floats, values.text(5))
         }
+    }
+
+    /// About how many rows logical shards have, as the server's statistics know it; shards of which they know nothing
+    /// are left out.
+    ///
+    /// - Throws: ``StoreError``.
+    public func estimatedRows(_ shape: CollectionShape, shards: [UInt16]) throws -> [UInt16: Int] {
+        // Partitions are named after their shard; by name, so that none is locked.
+        let result = try execute(
+            """
+            SELECT s.shard, coalesce(nullif(pg_stat_get_live_tuples(c.oid), 0), c.reltuples::bigint)
+            FROM unnest($1::int[]) AS s(shard)
+                JOIN pg_class AS c ON c.relnamespace = 'matryoshka'::regnamespace
+                    AND c.relname = 'heads_\(shape.collection)_' || s.shard
+            """,
+            [.int32s(shards.map(Int32.init))]
+        )
+        var rows: [UInt16: Int] = [:]
+        for row in 0..<result.rowCount {
+            let count = Int(result.int64(row, 1))
+            if count > 0 { rows[UInt16(result.int32(row, 0))] = count }
+        }
+        return rows
     }
 
     private func load(
@@ -113,7 +137,7 @@ extension Store {
         _ sql: String,
         columns: Int,
         width: Int,
-        _ row: (UInt16, Int64, UInt32, Span<Float>, CopyReader.Row) -> Void
+        _ row: (UInt16, Int64, UInt32, Span<Float>, CopyReader.Row) throws -> Void
     ) throws -> LoadOutcome {
         var rows = 0
         var bad: [BadRow] = []
@@ -151,7 +175,7 @@ extension Store {
                         return
                     }
                     rows += 1
-                    row(Slots.shard(ofSlot: UInt16(truncatingIfNeeded: slot)), id, version, scratch.span, found)
+                    try row(Slots.shard(ofSlot: UInt16(truncatingIfNeeded: slot)), id, version, scratch.span, found)
                 }
             }
             return position
@@ -198,12 +222,16 @@ extension Store {
     ///   - shape: Collection.
     ///   - ids: Internal ids.
     ///   - shards: The logical shards that they are in; only their partitions are locked.
-    /// - Returns: Rows in any order.
+    /// - Returns: Rows in any order, and the server that they are from, as ``FollowPosition/primary`` names it.
     /// - Throws: ``StoreError``.
-    public func fetchVectors(_ shape: CollectionShape, ids: [Int64], shards: [UInt16]) throws -> [VectorRow] {
+    public func fetchVectors(
+        _ shape: CollectionShape,
+        ids: [Int64],
+        shards: [UInt16]
+    ) throws -> (rows: [VectorRow], primary: String) {
         let result = try execute(
             """
-            SELECT h.slot, h.id, h.version, h.head, t.tail, t.external_id
+            SELECT h.slot, h.id, h.version, h.head, t.tail, t.external_id, (SELECT matryoshka.primary_identity())
             FROM matryoshka.tails_\(shape.collection) AS t
                 JOIN matryoshka.heads_\(shape.collection) AS h ON h.slot = t.slot AND h.id = t.id
             WHERE t.id = ANY ($1) AND \(Self.condition("h.slot", shards))
@@ -218,7 +246,7 @@ extension Store {
             append(shape, result, row, firstColumn: 0, isFull: true, to: &found, bad: &bad)
         }
         quarantine(shape.collection, bad)
-        return found
+        return (found, result.rowCount > 0 ? result.text(0, 6) : "")
     }
 
     /// Reads slot, id, version, head, tail, external id; a row with a fault goes to `bad`.

@@ -317,7 +317,7 @@ extension Store {
             }
             guard withVector, !ids.isEmpty else { return found }
             var vectors: [Int64: [Float]] = [:]
-            for row in try fetchVectors(shape, ids: ids, shards: [UInt16](shards)) { vectors[row.id] = row.vector }
+            for row in try fetchVectors(shape, ids: ids, shards: [UInt16](shards)).rows { vectors[row.id] = row.vector }
             for (place, id) in ids.enumerated() { found[place].vector = vectors[id] }
             return found
         }

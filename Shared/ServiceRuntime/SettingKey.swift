@@ -60,6 +60,13 @@ extension SettingKey where Value == String {
         default: "$XDG_RUNTIME_DIR/matryoshka, ~/.local/share/matryoshka/run, or as root /var/lib/matryoshka/run",
         "Private folder of the cluster, made with mode 0700."
     )
+    /// Where the vector cache is.
+    public static let rerankCacheDirectory = SettingKey(
+        "rerank.cache_directory",
+        .text(),
+        default: "/var/tmp",
+        "Folder of the files of that cache; they have no names and are gone with the process."
+    )
     /// Least severe level that is logged.
     public static let logLevel = SettingKey(
         "log.level",
@@ -146,7 +153,7 @@ extension SettingKey where Value == Int {
         .integer(1 << 20...1 << 50),
         default: "2GiB",
         unit: "bytes",
-        "Memory that a worker offers for rows; no shard is placed beyond it."
+        "Memory that a worker offers for rows. No shortlist shard is placed beyond it."
     )
     /// Compute threads of a worker.
     public static let workerThreads = SettingKey(
@@ -163,6 +170,14 @@ extension SettingKey where Value == Int {
         default: "256",
         unit: "requests",
         "Unanswered requests that a worker takes, over all coordinators together."
+    )
+    /// Disk of the vector cache.
+    public static let rerankCacheBytes = SettingKey(
+        "rerank.cache_bytes",
+        .integer(0...(1 << 50)),
+        default: "4GiB",
+        unit: "bytes",
+        "Disk for rows that were read for shards without room in a rerank worker's memory; 0 keeps none."
     )
     /// Time to drain.
     public static let workerGraceSeconds = SettingKey(
@@ -240,6 +255,7 @@ extension Setting {
         SettingKey.coordinatorClientInflightMax.setting, SettingKey.slowSearchMilliseconds.setting,
         SettingKey.workerCapacityBytes.setting, SettingKey.workerThreads.setting, SettingKey.workerCredit.setting,
         SettingKey.workerGraceSeconds.setting, SettingKey.storePollMilliseconds.setting,
+        SettingKey.rerankCacheBytes.setting, SettingKey.rerankCacheDirectory.setting,
         SettingKey.encoderModel.setting,
         SettingKey.curveSecretKeyFile.setting, SettingKey.curveFrontAllowList.setting,
         SettingKey.curveBackAllowList.setting, SettingKey.curveServerKey.setting,

@@ -26,8 +26,24 @@ public protocol HeldRows: AnyObject, SendableMetatype {
     func seal()
     /// Rows held.
     var rowCount: Int { get }
-    /// Bytes that they take.
+    /// Bytes of memory that they take.
     var residentBytes: Int { get }
+
+    /// All rows of the shard are held; otherwise some, and those that are asked for are read and admitted.
+    var isWhole: Bool { get }
+    /// Keeps a row that was read, where not all are held.
+    func admit(id: Int64, version: UInt32, vector: Span<Float>, externalID: String)
+    /// Gives back what exceeds the share of those that hold some rows only.
+    func fitShare()
+}
+
+extension HeldRows {
+    /// All rows are held.
+    public var isWhole: Bool { true }
+    /// They are held already.
+    public func admit(id: Int64, version: UInt32, vector: Span<Float>, externalID: String) {}
+    /// Nothing is shared.
+    public func fitShare() {}
 }
 
 /// Nothing is shared between shards.
@@ -66,13 +82,33 @@ public final class HeldShard<Rows: HeldRows>: @unchecked Sendable {
     // Unchecked, because `rows` is only touched under the lock, or before the shard is shared.
     /// Logical shard.
     public let shard: UInt16
+    /// All its rows are held.
+    public let isWhole: Bool
     let rows: Rows
+    /// Counts what the change log has told of the shard, under the lock.
+    private(set) var changeCount = 0
     private let lock = Lock()
 
-    init(shard: UInt16, shape: CollectionShape, context: Rows.Context) {
-        self.shard = shard
-        rows = Rows(shape: shape, context: context)
+    convenience init(shard: UInt16, shape: CollectionShape, context: Rows.Context) {
+        self.init(shard: shard, rows: Rows(shape: shape, context: context))
     }
+
+    init(shard: UInt16, rows: Rows) {
+        self.shard = shard
+        self.rows = rows
+        isWhole = rows.isWhole
+    }
+
+    /// Lends the rows to be changed as the change log says.
+    func changeRows<R>(_ body: (Rows) -> R) -> R {
+        lock.withLock {
+            changeCount += 1
+            return body(rows)
+        }
+    }
+
+    /// How many changes there were.
+    var changes: Int { lock.withLock { changeCount } }
 
     /// Lends the rows.
     public func withRows<R>(_ body: (Rows) throws -> R) rethrows -> R { try lock.withLock { try body(rows) } }

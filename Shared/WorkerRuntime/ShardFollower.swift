@@ -14,6 +14,8 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
     private let log: Logger
     private let session: StoreSession
     private let pollMicroseconds: Int
+    private let capacityBytes: Int
+    private let makePartial: (@Sendable (CollectionShape) -> Rows)?
     private let loop: EventLoop
     private var thread: ServiceThread?
     private var watched: Int32?
@@ -27,6 +29,8 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
         table: ShardTable<Rows>,
         settings: ConnectionSettings,
         pollMilliseconds: Int,
+        capacityBytes: Int,
+        makePartial: (@Sendable (CollectionShape) -> Rows)?,
         log: Logger,
         reload: @escaping @Sendable (HoldingKey, [UInt16]) -> Void,
         changed: @escaping @Sendable () -> Void
@@ -37,6 +41,8 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
         settings.statementTimeoutMilliseconds = 10_000
         session = StoreSession(settings)
         pollMicroseconds = pollMilliseconds * 1000
+        self.capacityBytes = capacityBytes
+        self.makePartial = makePartial
         loop = try EventLoop(name: "follow")
         self.reload = reload
         self.changed = changed
@@ -54,8 +60,8 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
     }
 
     /// Applies what was written since `position` to freshly loaded shards and puts them in service; any thread.
-    func adopt(_ key: HoldingKey, _ loaded: [HeldShard<Rows>], _ position: FollowPosition) {
-        loop.enqueue { self.catchUp(key, loaded, position) }
+    func adopt(_ key: HoldingKey, _ loaded: LoadedShards<Rows>) {
+        loop.enqueue { self.catchUp(key, loaded) }
     }
 
     /// Runs `job` after a while on the follower's thread; any thread.
@@ -143,12 +149,22 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
             table.change(key, shard) { change.apply(to: $0) }
         }
         table.applied(key, following.shards.filter { !batch.reload.contains($0) }, batch.next)
+        fitCapacity()
         if !batch.reload.isEmpty {
             let shards = table.reload(key, batch.reload)
             log.info("loading \(shards.count) shards of \(following.shape.name) anew")
             reload(key, shards)
         }
         return !changes.byShard.isEmpty || !batch.reload.isEmpty
+    }
+
+    /// Rows come beyond the capacity: some shards are held in part from now on.
+    private func fitCapacity() {
+        guard let makePartial, table.residentBytes > capacityBytes else { return }
+        let count = table.demote(beyond: capacityBytes, makePartial)
+        guard count > 0 else { return }
+        table.fitShares()
+        log.notice("no room for \(count) shards any more: their rows are read when asked for")
     }
 
     /// Nil where the tables are gone.
@@ -172,21 +188,23 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
         }
     }
 
-    private func catchUp(_ key: HoldingKey, _ loaded: [HeldShard<Rows>], _ position: FollowPosition) {
-        let numbers = loaded.map(\.shard)
+    private func catchUp(_ key: HoldingKey, _ loaded: LoadedShards<Rows>) {
+        let numbers = loaded.shards.map(\.shard)
         guard let (shape, wanted) = table.wanted(key, numbers) else { return }
         table.isCatchingUp(key, wanted)
         changed()
         do {
             _ = try connected()
-            guard let batch = try read(key, shape, wanted, position) else { return changed() }
+            guard let batch = try read(key, shape, wanted, loaded.position) else { return changed() }
             let changes = ShardChanges(batch)
             var ready: [HeldShard<Rows>] = []
-            for held in loaded where wanted.contains(held.shard) && !batch.reload.contains(held.shard) {
+            for held in loaded.shards where wanted.contains(held.shard) && !batch.reload.contains(held.shard) {
                 if let change = changes.byShard[held.shard] { change.apply(to: held.rows) }
                 ready.append(held)
             }
-            table.publish(key, ready, applied: batch.next)
+            table.publish(key, ready, wholeBytes: loaded.wholeBytes, applied: batch.next)
+            if ready.contains(where: { !$0.isWhole }) { table.fitShares() }
+            fitCapacity()
             if !batch.reload.isEmpty { reload(key, batch.reload.sorted()) }
             note(isReachable: true)
             changed()
@@ -194,7 +212,7 @@ final class ShardFollower<Rows: HeldRows>: @unchecked Sendable {
             if !session.isOpen { note(isReachable: false, error) }
             // The rows are good; only what was written since is missing.
             let pause = max(Int(session.pauseMicroseconds), 100_000)
-            _ = loop.schedule(afterMicroseconds: pause) { self.catchUp(key, loaded, position) }
+            _ = loop.schedule(afterMicroseconds: pause) { self.catchUp(key, loaded) }
         }
     }
 }

@@ -1,5 +1,5 @@
 public import Logging
-import Matryoshka
+public import Matryoshka
 public import PostgreSQL
 public import WireProtocol
 
@@ -13,6 +13,7 @@ public final class ShardHost<Rows: HeldRows>: ShardHolding, @unchecked Sendable 
     public let table = ShardTable<Rows>()
     private let loader: ShardLoader<Rows>
     private let follower: ShardFollower<Rows>
+    private let capacityBytes: Int
 
     /// Makes a host that holds nothing.
     ///
@@ -21,6 +22,8 @@ public final class ShardHost<Rows: HeldRows>: ShardHolding, @unchecked Sendable 
     ///   - capacityBytes: Rows are never held beyond it.
     ///   - pollMilliseconds: How often the change log is read when no hint comes.
     ///   - log: Tells of loads and of the database.
+    ///   - makePartial: Makes what holds some rows of a shard that there is no room for; without it such a shard stays
+    ///     missing.
     ///   - changed: Called on any thread when heartbeats have something new to tell.
     /// - Throws: `ZeroMQError` where no event loop can be made.
     public init(
@@ -28,22 +31,27 @@ public final class ShardHost<Rows: HeldRows>: ShardHolding, @unchecked Sendable 
         capacityBytes: Int,
         pollMilliseconds: Int,
         log: Logger,
+        makePartial: (@Sendable (CollectionShape) -> Rows)? = nil,
         changed: @escaping @Sendable () -> Void
     ) throws {
         // Loader and follower call each other.
         let wiring = Wiring<Rows>()
+        self.capacityBytes = capacityBytes
         loader = ShardLoader(
             table: table,
             settings: database,
             capacityBytes: capacityBytes,
             log: log,
-            loaded: { key, shards, position in wiring.follower!.adopt(key, shards, position) },
+            makePartial: makePartial,
+            loaded: { key, shards in wiring.follower!.adopt(key, shards) },
             changed: changed
         )
         follower = try ShardFollower(
             table: table,
             settings: database,
             pollMilliseconds: pollMilliseconds,
+            capacityBytes: capacityBytes,
+            makePartial: makePartial,
             log: log,
             reload: { key, shards in wiring.loader!.load(key, shards) },
             changed: changed
@@ -59,16 +67,18 @@ public final class ShardHost<Rows: HeldRows>: ShardHolding, @unchecked Sendable 
     public func apply(_ map: ShardAssignments) {
         guard let effect = table.apply(map) else { return }
         load(effect.load)
-        load(table.retryRefused())
+        retry()
         if effect.releasesAny {
             follower.after(microseconds: Self.releaseMicroseconds) { [self] in
                 guard table.letGo(epoch: map.epoch) else { return }
-                load(table.retryRefused())
+                retry()
                 follower.changed()
             }
         }
         follower.changed()
     }
+
+    private func retry() { load(table.retryRefused(room: capacityBytes - table.residentBytes)) }
 
     private func load(_ shards: [HoldingKey: [UInt16]]) {
         for (key, shards) in shards { loader.load(key, shards) }

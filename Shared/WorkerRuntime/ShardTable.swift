@@ -1,4 +1,4 @@
-import DocumentStore
+public import DocumentStore
 public import Matryoshka
 import ServiceRuntime
 public import WireProtocol
@@ -12,6 +12,8 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
         var applied: FollowPosition?
         var rows = 0
         var bytes = 0
+        /// What its rows would take if all were held, where not all are; for the shard map.
+        var wholeBytes = 0
         /// A load is under way or queued.
         var isLoading = true
         /// There was no room when it was to be loaded.
@@ -46,8 +48,10 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
         public var shape: CollectionShape
         /// What its shards share; nil while none is ready.
         public var context: Rows.Context?
-        /// Ready ones among those asked for, in ascending order.
+        /// Ready ones among those asked for that are held whole, in ascending order.
         public var ready: [HeldShard<Rows>]
+        /// Ready ones of which only some rows are held, in ascending order.
+        public var partial: [UInt16] = []
         /// One answer for each shard asked for; rows are those known before the scan.
         public var answers: [ShardAnswer]
     }
@@ -61,7 +65,7 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
             selection.answers.reserveCapacity(shards.count)
             for shard in shards {
                 if let entry = holding.entries[shard], entry.state == .ready, let held = entry.held {
-                    selection.ready.append(held)
+                    if held.isWhole { selection.ready.append(held) } else { selection.partial.append(shard) }
                     selection.answers.append(
                         ShardAnswer(
                             shard: shard,
@@ -75,6 +79,7 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
                 }
             }
             selection.ready.sort { $0.shard < $1.shard }
+            selection.partial.sort()
             return selection
         }
     }
@@ -103,6 +108,119 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
 
     /// Lets waiting followers go first; call it before taking the locks of shards.
     public func yieldToFollowers() { turnstile.withLock {} }
+
+    // MARK: - Rows read by the way
+
+    /// Which shards hold some rows only, and what they have seen of the change log: taken before rows are read that
+    /// shall be kept.
+    public struct ReadMark: Sendable {
+        fileprivate var key: HoldingKey
+        fileprivate var shards: [UInt16: (held: HeldShard<Rows>, changes: Int, primary: String)] = [:]
+    }
+
+    /// Notes what is held of some shards before their rows are read.
+    public func markBeforeReading(_ key: HoldingKey, _ shards: some Sequence<UInt16>) -> ReadMark {
+        let found = lock.withLock { () -> [UInt16: (held: HeldShard<Rows>, primary: String)] in
+            var found: [UInt16: (held: HeldShard<Rows>, primary: String)] = [:]
+            for (other, holding) in holdings where other.collection == key.collection {
+                for shard in shards {
+                    // A shard that is loaded anew does not follow the change log.
+                    guard let entry = holding.entries[shard], entry.state == .ready, !entry.isLoading,
+                        let held = entry.held, !held.isWhole, let applied = entry.applied
+                    else { continue }
+                    found[shard] = (held, applied.primary)
+                }
+            }
+            return found
+        }
+        return ReadMark(key: key, shards: found.mapValues { ($0.held, $0.held.changes, $0.primary) })
+    }
+
+    /// Keeps rows that were read since `mark`, but none that may have changed meanwhile: of a shard that has been told
+    /// of changes since, or of another server.
+    ///
+    /// A change that is told of later comes upon the row as upon any other.
+    public func admit(_ rows: some Sequence<VectorRow>, readFrom primary: String, since mark: ReadMark) {
+        let byShard = Dictionary(grouping: rows, by: \.shard)
+        for (shard, rows) in byShard {
+            guard let known = mark.shards[shard], known.primary == primary else { continue }
+            turnstile.withLock {
+                known.held.withRows { held in
+                    guard known.held.changeCount == known.changes else { return }
+                    for row in rows {
+                        held.admit(
+                            id: row.id,
+                            version: row.version,
+                            vector: row.vector.span,
+                            externalID: row.externalID ?? ""
+                        )
+                    }
+                }
+            }
+            note(known.held, of: mark.key.collection)
+        }
+    }
+
+    /// Takes over how much a shard holds.
+    private func note(_ held: HeldShard<Rows>, of collection: UInt32) {
+        let (rows, bytes) = held.withRows { ($0.rowCount, $0.residentBytes) }
+        lock.withLock {
+            for key in holdings.keys where key.collection == collection {
+                guard holdings[key]?.entries[held.shard]?.held === held else { continue }
+                holdings[key]!.entries[held.shard]!.rows = rows
+                holdings[key]!.entries[held.shard]!.bytes = bytes
+            }
+        }
+    }
+
+    /// Lets shards that hold some rows only give back what exceeds their share, which more of them make smaller.
+    func fitShares() {
+        let partial = lock.withLock {
+            holdings.flatMap { key, holding in
+                holding.entries.values.compactMap { entry in
+                    entry.held.flatMap { $0.isWhole ? nil : (key.collection, $0) }
+                }
+            }
+        }
+        for (collection, held) in partial {
+            turnstile.withLock { held.withRows { $0.fitShare() } }
+            note(held, of: collection)
+        }
+    }
+
+    /// Puts shards that hold some rows in the place of whole ones, the largest first, until `bytes` are not exceeded.
+    func demote(beyond bytes: Int, _ make: (CollectionShape) -> Rows) -> Int {
+        var count = 0
+        while true {
+            // The memory is given back after the lock.
+            let old = lock.withLock { () -> HeldShard<Rows>? in
+                var total = 0
+                var largest: (key: HoldingKey, shard: UInt16, bytes: Int)?
+                for (key, holding) in holdings {
+                    for (shard, entry) in holding.entries {
+                        total += entry.bytes
+                        guard entry.held?.isWhole == true, entry.state == .ready, !entry.isLoading else { continue }
+                        if largest.map({ ($0.bytes, $0.shard) < (entry.bytes, shard) }) ?? true {
+                            largest = (key, shard, entry.bytes)
+                        }
+                    }
+                }
+                guard total > bytes, let largest, var entry = holdings[largest.key]?.entries[largest.shard] else {
+                    return nil
+                }
+                let before = entry.held
+                let rows = make(holdings[largest.key]!.shape)
+                entry.held = HeldShard(shard: largest.shard, rows: rows)
+                entry.wholeBytes = entry.bytes
+                entry.bytes = rows.residentBytes
+                entry.rows = 0
+                holdings[largest.key]!.entries[largest.shard] = entry
+                return before
+            }
+            if old == nil { return count }
+            count += 1
+        }
+    }
 
     // MARK: - The map
 
@@ -185,9 +303,9 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
         return made
     }
 
-    /// Whether any of these shards serves an older copy while it waits to be loaded.
-    func hasOldCopies(_ key: HoldingKey, _ shards: [UInt16]) -> Bool {
-        lock.withLock { shards.contains { holdings[key]?.entries[$0]?.held != nil } }
+    /// Whether any of these shards serves an older whole copy while it waits to be loaded.
+    func hasWholeCopies(_ key: HoldingKey, _ shards: [UInt16]) -> Bool {
+        lock.withLock { shards.contains { holdings[key]?.entries[$0]?.held?.isWhole == true } }
     }
 
     /// Frees shards that are to be loaded anew where there is no room for two copies.
@@ -203,13 +321,21 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
         }
     }
 
-    /// Takes up again what there was no room for.
-    func retryRefused() -> [HoldingKey: [UInt16]] {
+    /// Takes up again what there was no room for, and what was held in part for want of room of which `room` is left.
+    func retryRefused(room: Int) -> [HoldingKey: [UInt16]] {
         lock.withLock {
             var found: [HoldingKey: [UInt16]] = [:]
+            var left = room
             for (key, holding) in holdings {
-                for (shard, entry) in holding.entries where entry.isRefused {
-                    holdings[key]!.entries[shard] = Entry()
+                for (shard, entry) in holding.entries.sorted(by: { $0.key < $1.key }) {
+                    if entry.isRefused {
+                        holdings[key]!.entries[shard] = Entry()
+                    } else if entry.held?.isWhole == false, !entry.isLoading, entry.wholeBytes <= left {
+                        left -= entry.wholeBytes
+                        holdings[key]!.entries[shard]!.isLoading = true
+                    } else {
+                        continue
+                    }
                     found[key, default: []].append(shard)
                 }
             }
@@ -227,7 +353,14 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
     }
 
     /// Puts loaded shards in service, in place of older copies.
-    func publish(_ key: HoldingKey, _ loaded: [HeldShard<Rows>], applied: FollowPosition) {
+    ///
+    /// `wholeBytes` says what those would take that are not held whole.
+    func publish(
+        _ key: HoldingKey,
+        _ loaded: [HeldShard<Rows>],
+        wholeBytes: [UInt16: Int] = [:],
+        applied: FollowPosition
+    ) {
         var old: [HeldShard<Rows>?] = []
         lock.withLock {
             for held in loaded {
@@ -240,6 +373,7 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
                 // Nobody else has seen these rows yet.
                 entry.rows = held.rows.rowCount
                 entry.bytes = held.rows.residentBytes
+                entry.wholeBytes = wholeBytes[held.shard] ?? 0
                 holdings[key]!.entries[held.shard] = entry
             }
         }
@@ -282,7 +416,7 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
     func change(_ key: HoldingKey, _ shard: UInt16, _ body: (Rows) -> Void) {
         guard let held = lock.withLock({ holdings[key]?.entries[shard]?.held }) else { return }
         let (rows, bytes) = turnstile.withLock {
-            held.withRows { rows in
+            held.changeRows { rows in
                 body(rows)
                 return (rows.rowCount, rows.residentBytes)
             }
@@ -330,7 +464,7 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
                             shard: shard,
                             state: entry.state,
                             rows: entry.rows,
-                            bytes: entry.bytes,
+                            bytes: max(entry.bytes, entry.wholeBytes),
                             applied: entry.applied?.snapshot.description ?? ""
                         )
                     )

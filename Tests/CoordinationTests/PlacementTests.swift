@@ -112,6 +112,28 @@ struct PlacementTests {
         #expect(placement.withoutRoom[holding]?.count == 54)
     }
 
+    @Test("gives a rerank worker shards beyond its capacity, which says where they go first")
+    func rerankBeyondCapacity() {
+        let rerank = Holding(collection: 1, generation: 1, role: .rerank)
+        let demand = Placement.Demand(holding: rerank, shardBytes: Array(repeating: 10, count: Slots.shardCount))
+        func update(_ placement: inout Placement, _ capacities: [Int]) {
+            let hosts = capacities.enumerated().map {
+                Placement.Host(worker: UInt64($0 + 1), capacityBytes: $1, isDraining: false)
+            }
+            placement.update(demands: [demand], hosts: [.rerank: hosts], directory: ShardDirectory())
+        }
+        var alone = Placement()
+        update(&alone, [100])
+        #expect(alone.shards(of: rerank, at: 1).count == 64)
+        #expect(alone.withoutRoom.isEmpty)
+        // One with room takes what fits, two without share evenly.
+        var before = alone
+        update(&alone, [100, 200])
+        #expect(alone.shards(of: rerank, at: 2).count >= 20)
+        update(&before, [100, 100])
+        #expect(before.shards(of: rerank, at: 2).count == 32)
+    }
+
     @Test("changes nothing when nothing has changed")
     func idempotent() {
         var placement = Placement()

@@ -215,7 +215,7 @@ struct FollowerTests {
         #expect(try hasty.changes(shape, shards: mine, since: start, full: true).upserts.count == batch.upserts.count)
         #expect(try hasty.table(shape, shards: mine).count == batch.upserts.count)
         let ids = batch.upserts.map(\.id)
-        #expect(try hasty.fetchVectors(shape, ids: ids, shards: mine).count == ids.count)
+        #expect(try hasty.fetchVectors(shape, ids: ids, shards: mine).rows.count == ids.count)
         try holder.run(script: "ROLLBACK")
     }
 
@@ -291,7 +291,7 @@ struct FollowerTests {
         #expect(batch.upserts.isEmpty)
         #expect(batch.removed.map(\.id) == [bad])
         #expect(batch.quarantined == 1)
-        #expect(try store.fetchVectors(shape, ids: [bad], shards: allShards).isEmpty)
+        #expect(try store.fetchVectors(shape, ids: [bad], shards: allShards).rows.isEmpty)
         let listed = try store.connection.execute("SELECT id, reason FROM ops.quarantine")
         #expect(listed.rowCount == 1)
         #expect(listed.int64(0, 0) == bad)

@@ -42,7 +42,7 @@ struct WriteTests {
         #expect(stored.vector == vector(9))
         #expect(first.touchedShards == [stored.shard])
         #expect(try store.fetchPayloads(shape, ids: [id, id + 1]) == [id: .some(#"{"a": 1}"#)])
-        #expect(try store.fetchVectors(shape, ids: [id, id + 1], shards: [stored.shard]) == [stored])
+        #expect(try store.fetchVectors(shape, ids: [id, id + 1], shards: [stored.shard]).rows == [stored])
     }
 
     @Test("a deleted document is gone, and its id is not used again")
