@@ -11,8 +11,8 @@ import WireProtocol
 struct BenchmarkCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "benchmark",
-        abstract: "Measure searches, loading, and memory.",
-        subcommands: [Search.self, Load.self, Memory.self],
+        abstract: "Measure searches, reranking, loading, and memory.",
+        subcommands: [Search.self, Rerank.self, Load.self, Memory.self],
         defaultSubcommand: Search.self
     )
 
@@ -226,19 +226,10 @@ struct BenchmarkCommand: ParsableCommand {
         }
 
         func run() throws {
-            guard !DatabaseAddress.isGiven else {
-                throw StartupFailure("it makes a cluster of its own: run it without DATABASE_URL and libpq's variables")
-            }
-            // Short, for the sockets' sake.
-            let path = folder.map(absolutePath) ?? "/var/tmp/mrl-memory-\(getpid())"
-            guard !exists(path) else { throw StartupFailure("\(path) exists already") }
-            let home = try Home(path)
-            defer {
-                try? mrl(["down", "--home", path])
-                try? FileManager.default.removeItem(atPath: path)
-            }
-            let small = try measure(home, documents: from, existing: 0)
-            let large = try measure(home, documents: to, existing: from)
+            let cluster = try SyntheticCluster(folder: folder, dimensions: resident, residentWidth: resident)
+            defer { cluster.remove() }
+            let small = try measure(cluster, documents: from, existing: 0)
+            let large = try measure(cluster, documents: to, existing: from)
             let slope = Double(large.memory - small.memory) / Double(to - from)
             let fixedCost = Double(small.memory) - slope * Double(from)
             if json {
@@ -260,20 +251,19 @@ struct BenchmarkCommand: ParsableCommand {
             )
         }
 
-        private func mrl(_ arguments: [String]) throws {
-            try Spawn(arguments: [try executableFolder() + "/mrl"] + arguments, log: "/dev/null").run()
-        }
-
         /// Fills the collection up, starts the worker anew, and reads its memory once all shards are ready.
-        private func measure(_ home: Home, documents: Int, existing: Int) throws -> (memory: Int, seconds: Double) {
-            // No encoder: vectors come ready-made.
-            let size = ["--home", home.path, "--encoders", "0", "--rerankers", "0", "--capacity", "64GiB"]
-            try mrl(["up", "--shortlists", "0", "--wait", "60"] + size)
-            try fill(home, from: existing, to: documents)
-            try mrl(["down", "--home", home.path])
+        private func measure(
+            _ cluster: SyntheticCluster,
+            documents: Int,
+            existing: Int
+        ) throws -> (memory: Int, seconds: Double) {
+            let size = ["--rerankers", "0", "--capacity", "64GiB"]
+            try cluster.up(["--shortlists", "0", "--wait", "60"] + size)
+            try cluster.fill(from: existing, to: documents)
+            try cluster.down()
             let started = now()
-            try mrl(["up", "--shortlists", "1", "--wait", "600"] + size)
-            let client = try FrontClient(try clientSettings(home: home))
+            try cluster.up(["--shortlists", "1", "--wait", "600"] + size)
+            let client = try cluster.client()
             while true {
                 let report = StatusReport(try client.object(.status))
                 if let worker = report.workers.first(where: { $0.role == "shortlist" }), worker.rows >= documents {
@@ -291,41 +281,6 @@ struct BenchmarkCommand: ParsableCommand {
                 return (Int(line.filter(\.isNumber)) ?? 0) * 1024
             }
             return 0
-        }
-
-        private func fill(_ home: Home, from: Int, to: Int) throws {
-            let store = Store(try DatabaseAddress.connect(home))
-            try reportingStoreErrors {
-                var shape = try store.collections().first { $0.shape.name == "synthetic" }?.shape
-                if shape == nil {
-                    shape = try store.createCollection(
-                        CollectionDefinition(
-                            name: "synthetic",
-                            dimensions: resident,
-                            smallestDimensions: 8,
-                            storedHeadWidth: resident,
-                            residency: ResidencyChange(width: resident)
-                        )
-                    ).shape
-                }
-                var progress = ProgressLine("fill", total: to - from, at: now())
-                let batch = Store.bulkRowsMax
-                for start in stride(from: from, to: to, by: batch) {
-                    let range = start..<min(start + batch, to)
-                    let vectors = QueryVectors.random(count: range.count, dimensions: resident, seed: UInt64(start + 1))
-                    let rows = range.map { number in
-                        let place = number - start
-                        return UpsertRow(
-                            externalID: String(number),
-                            vector: Array(vectors.values[place * resident..<(place + 1) * resident])
-                        )
-                    }
-                    _ = try store.stageAndUpsert(collection: shape!.collection, rows: rows)
-                    progress.update(range.upperBound - from, at: now())
-                }
-                progress.finish(to - from, at: now())
-                _ = try store.connection.execute("CHECKPOINT")
-            }
         }
     }
 }
