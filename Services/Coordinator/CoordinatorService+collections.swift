@@ -62,9 +62,8 @@ extension CoordinatorService {
     }
 
     private func refuseUnserved(_ change: ResidencyChange, rotation: Rotation = .none) throws(FrontError) {
-        if change.index == .ivf { throw FrontError(.unsupported, field: "index", "ivf is not served", allowed: "flat") }
         if change.index == .hnsw {
-            throw FrontError(.unsupported, field: "index", "hnsw is not served", allowed: "flat")
+            throw FrontError(.unsupported, field: "index", "hnsw is not served", allowed: "flat, ivf")
         }
         if change.holdsSigns == true {
             throw FrontError(.unsupported, field: "resident_signs", "sign bits are not held", allowed: "false")

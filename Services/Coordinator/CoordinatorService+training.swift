@@ -20,6 +20,7 @@ extension CoordinatorService {
     func train() {
         guard isLeader else { return }
         for record in collections.values {
+            renew(record)
             guard let target = record.targetShape, let subject = target.missing else { continue }
             let number = target.collection
             if let last = trainings[number] {
@@ -51,6 +52,23 @@ extension CoordinatorService {
                 deadline: now + Self.trainingMicroseconds
             )
         }
+    }
+
+    /// Asks for new lists where a collection has outgrown those in use.
+    private func renew(_ record: CollectionRecord) {
+        guard record.targetShape == nil, record.shape.index.kind == .ivf, let learnt = record.rowsLearnt else { return }
+        let shape = record.shape
+        let holding = Holding(collection: shape.collection, generation: shape.generation, role: .shortlist)
+        guard directory.rows(holding) >= 2 * max(learnt, 256), !renewing.contains(shape.collection) else { return }
+        renewing.insert(shape.collection)
+        log.info("the collection has doubled since its lists were learnt", metadata: ["collection": "\(shape.name)"])
+        control.run(
+            { _ = try $0.configure(shape.name, ResidencyChange(retrains: true)) },
+            then: { [self] _ in
+                renewing.remove(shape.collection)
+                refreshCollections()
+            }
+        )
     }
 
     func trainingEnded(_ collection: UInt32, _ result: Result<Trained, FrontError>) {

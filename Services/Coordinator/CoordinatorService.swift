@@ -91,6 +91,8 @@ final class CoordinatorService: @unchecked Sendable {
     var names: [String: UInt32] = [:]
     var pendingCounts: [String: Int] = [:]
     var trainings: [UInt32: Training] = [:]
+    /// Collections whose new lists are being asked for.
+    var renewing: Set<UInt32> = []
 
     // Leadership.
     var term: Int64?

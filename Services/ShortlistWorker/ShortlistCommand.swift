@@ -40,7 +40,11 @@ struct ShortlistCommand: ParsableCommand {
                 log: process.log,
                 changed: process.stateChanged
             )
-            let searcher = ShortlistSearcher(table: host.table, threads: process.settings[.workerThreads])
+            let searcher = ShortlistSearcher(
+                table: host.table,
+                trainer: Trainer(database: database, log: process.log, learn: learn),
+                threads: process.settings[.workerThreads]
+            )
             // One thread takes all that waits; the others help it to scan.
             let desk = RequestDesk(
                 threads: 1,

@@ -10,10 +10,12 @@ struct ShortlistSearcher: Sendable {
     static let queriesMax = 256
 
     let table: ShardTable<ResidentShard>
+    let trainer: Trainer
     let crew: ScanCrew
 
-    init(table: ShardTable<ResidentShard>, threads: Int) {
+    init(table: ShardTable<ResidentShard>, trainer: Trainer, threads: Int) {
         self.table = table
+        self.trainer = trainer
         crew = ScanCrew(threads: threads)
     }
 
@@ -24,7 +26,13 @@ struct ShortlistSearcher: Sendable {
         }
         desk.answer(
             batch.compactMap { request in
-                if case .search = request.message.body { return nil }
+                switch request.message.body {
+                case .search: return nil
+                case .train(let command):
+                    trainer.train(request, command, desk)
+                    return nil
+                default: break
+                }
                 return request.failed("UNSUPPORTED", "a shortlist worker serves no \(request.message.header.type)")
             }
         )
@@ -40,9 +48,17 @@ struct ShortlistSearcher: Sendable {
         if let selection, !selection.ready.isEmpty {
             table.yieldToFollowers()
             let (queries, count, steps) = (group.queries, group.queryCount, group.key.steps)
+            let probed = selection.context?.lists.map {
+                $0.probed(by: queries.span, width: group.key.width, probes: group.key.effort.probes(of: $0.count))
+            }
             results = crew.scan(selection.ready, keep: steps[0].keep) { shards in
-                scanShortlist(shards: shards, queries: queries.span, queryCount: count, steps: steps)
-                    .map { CandidateColumns($0) }
+                scanShortlist(
+                    shards: shards,
+                    queries: queries.span,
+                    queryCount: count,
+                    steps: steps,
+                    probed: probed
+                ).map { CandidateColumns($0) }
             }
         }
         return group.answers(results, shards: selection?.answers, since: start)

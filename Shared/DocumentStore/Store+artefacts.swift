@@ -18,7 +18,7 @@ public struct Artefact: Sendable, Hashable {
     public var columnCount: Int
     /// Row-major.
     public var values: [Float]
-    /// Rows of the collection that it was learnt from.
+    /// Rows that the collection had when it was learnt.
     public var learntFrom: Int
     /// How well it fits them, to be compared with a later one of the same subject; nil where nothing was measured.
     public var fit: Double?
@@ -85,9 +85,11 @@ extension Store {
     ///   - shape: Collection.
     ///   - rows: About how many to read at most.
     ///   - full: D floats of a row rather than W.
-    /// - Returns: Row-major vectors; bad rows are left out.
+    /// - Returns: Row-major vectors, without bad rows, and how many rows there are in all.
     /// - Throws: ``StoreError``.
-    public func sampleVectors(_ shape: CollectionShape, rows: Int, full: Bool) throws -> [Float] {
+    public func sampleVectors(_ shape: CollectionShape, rows: Int, full: Bool) throws
+        -> (vectors: [Float], population: Int)
+    {
         let present = try execute("SELECT count(*) FROM matryoshka.heads_\(shape.collection)").int64(0, 0)
         let perShard = Slots.slots(ofShard: 0).count
         let slots = min(perShard, max(1, Int(Double(perShard) * Double(rows) / Double(max(1, present)))))
@@ -121,7 +123,7 @@ extension Store {
                 if isFinite { vectors += row }
             }
         }
-        return vectors
+        return (vectors, Int(present))
     }
 
     /// An artefact by its number.

@@ -56,6 +56,8 @@ public struct CollectionRecord: Sendable, Hashable {
     public var targetShape: CollectionShape?
     /// Other names.
     public var aliases: [String]
+    /// Rows that the collection had when the centroids in use were learnt; nil without centroids.
+    public var rowsLearnt: Int?
 
     /// What workers are to hold: the shape in use, and the one asked for once all it needs has been learnt.
     public var loadableShapes: [CollectionShape] {
@@ -67,12 +69,14 @@ public struct CollectionRecord: Sendable, Hashable {
         shape: CollectionShape,
         rowsEstimate: Int,
         targetShape: CollectionShape? = nil,
-        aliases: [String]
+        aliases: [String],
+        rowsLearnt: Int? = nil
     ) {
         self.shape = shape
         self.rowsEstimate = rowsEstimate
         self.targetShape = targetShape
         self.aliases = aliases
+        self.rowsLearnt = rowsLearnt
     }
 }
 
@@ -110,7 +114,8 @@ extension Store {
                     FROM pg_inherits AS i JOIN pg_class AS p ON p.oid = i.inhrelid
                     WHERE i.inhparent = to_regclass('matryoshka.heads_' || c.id)),
                 ARRAY(SELECT a.name FROM matryoshka.aliases AS a WHERE a.collection = c.id ORDER BY a.name),
-                \(Self.residencyColumns(of: "g")), \(Self.residencyColumns(of: "t"))
+                \(Self.residencyColumns(of: "g")), \(Self.residencyColumns(of: "t")),
+                (SELECT a.learnt_from FROM matryoshka.artefacts AS a WHERE a.id = g.centroids)
             FROM matryoshka.collections AS c
                 JOIN matryoshka.generations AS g ON g.collection = c.id AND g.generation = c.generation
                 LEFT JOIN LATERAL (
@@ -147,7 +152,8 @@ extension Store {
                 shape: shape,
                 rowsEstimate: Int(result.int64(row, 11)),
                 targetShape: target,
-                aliases: result.texts(row, 12)
+                aliases: result.texts(row, 12),
+                rowsLearnt: result.isNull(row, 31) ? nil : Int(result.int64(row, 31))
             )
         }
     }
@@ -350,6 +356,7 @@ extension Store {
             let record = try record(number)
             let before = record.targetShape ?? record.shape
             var next = change.applied(to: before)
+            // A retraining changes nothing else, and one that has not begun is not asked for twice.
             if next == before { return before }
             next.generation = before.generation + 1
             try ask(for: next)

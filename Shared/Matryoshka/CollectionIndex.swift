@@ -74,6 +74,8 @@ public struct ResidencyChange: Sendable, Hashable {
     public var links: Int?
     /// See ``CollectionIndex/constructionEffort``.
     public var constructionEffort: Int?
+    /// Learn the index anew from the rows as they are now.
+    public var retrains: Bool?
 
     /// Makes a change.
     public init(
@@ -84,8 +86,10 @@ public struct ResidencyChange: Sendable, Hashable {
         lists: Int? = nil,
         coarseDimensions: Int? = nil,
         links: Int? = nil,
-        constructionEffort: Int? = nil
+        constructionEffort: Int? = nil,
+        retrains: Bool? = nil
     ) {
+        self.retrains = retrains
         self.width = width
         self.precision = precision
         self.holdsSigns = holdsSigns
@@ -107,7 +111,7 @@ public struct ResidencyChange: Sendable, Hashable {
         next.index.coarseDimensions = coarseDimensions ?? before.index.coarseDimensions
         next.index.links = links ?? before.index.links
         next.index.constructionEffort = constructionEffort ?? before.index.constructionEffort
-        if next.index != before.index { next.index.centroids = 0 }
+        if next.index != before.index || retrains == true { next.index.centroids = 0 }
         return next
     }
 }

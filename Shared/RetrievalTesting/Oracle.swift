@@ -186,6 +186,16 @@ public struct Oracle: Sendable {
         }
     }
 
+    /// All inverted lists by falling cosine of their centroid with the vector's prefix, then by number.
+    public static func lists(near vector: [Float], _ centroids: [[Float]]) -> [Int] {
+        let scores = centroids.map { centroid in
+            let dot = dot(vector, centroid, centroid.count)
+            let norms = (Self.dot(vector, vector, centroid.count), Self.dot(centroid, centroid, centroid.count))
+            return norms.0 == 0 || norms.1 == 0 ? 0 : dot / (norms.0.squareRoot() * norms.1.squareRoot())
+        }
+        return centroids.indices.sorted { scores[$0] != scores[$1] ? scores[$0] > scores[$1] : $0 < $1 }
+    }
+
     /// Sixteen lanes with fused multiply-add, a missing tail as 0 · 0, then 16 → 8 → 4 → 2 → 1.
     public static func dot(_ left: [Float], _ right: [Float], _ count: Int) -> Float {
         withUnsafeTemporaryAllocation(of: Float.self, capacity: 16) { lanes in

@@ -7,6 +7,8 @@ import VectorMath
 /// ids, as a bulk load gives them, are cheapest.
 public final class ResidentShard {
     let rows: BlockedRows
+    /// Inverted lists over the rows, where the collection has them.
+    let listed: ListedRows?
     private var isSealed = false
 
     /// Makes an empty shard.
@@ -16,13 +18,21 @@ public final class ResidentShard {
     ///   - residentWidth: H, how many dimensions are held; at most W.
     ///   - precision: int8 or float32.
     ///   - similarity: How the collection compares.
-    public init(storedHeadWidth: Int, residentWidth: Int, precision: Precision, similarity: Similarity) {
+    ///   - lists: Inverted lists that the rows are put in order by; nil: every scan reads all rows.
+    public init(
+        storedHeadWidth: Int,
+        residentWidth: Int,
+        precision: Precision,
+        similarity: Similarity,
+        lists: CoarseLists? = nil
+    ) {
         rows = BlockedRows(
             storedWidth: storedHeadWidth,
             width: residentWidth,
             precision: precision,
             similarity: similarity
         )
+        listed = lists.map { [rows] in ListedRows(rows: rows, lists: $0) }
     }
 
     /// Writes a row over what is held of its id.
@@ -34,17 +44,34 @@ public final class ResidentShard {
     ///   - version: Grows with every change of the row.
     ///   - head: The first W floats, finite.
     public func upsert(id: Int64, version: UInt32, head: Span<Float>) {
+        if let listed {
+            listed.upsert(id: id, version: version, head: head)
+            return
+        }
         if rows.directory.count == rows.directory.capacity { grow() }
         rows.place(id: id, version: version, head: head)
     }
 
     /// Takes a row out; nothing happens where it is not held.
     public func remove(id: Int64) {
-        if rows.directory.remove(id: id) && rows.directory.needsCompaction { rows.compact() }
+        settle()
+        if rows.directory.remove(id: id) && rows.directory.needsCompaction { compact() }
+    }
+
+    /// Puts rows that wait for their lists in place, and restores order where much of it is lost.
+    func settle() {
+        guard let listed else { return }
+        listed.placeWaiting { grow() }
+        if isSealed && listed.needsCompaction { listed.compact() }
+    }
+
+    private func compact() {
+        if let listed { listed.compact() } else { rows.compact() }
     }
 
     /// Takes all rows out and gives the memory back.
     public func removeAll() {
+        listed?.removeAll()
         rows.directory.removeAll()
         rows.setCapacity(0)
         isSealed = false
@@ -57,28 +84,39 @@ public final class ResidentShard {
 
     /// Ends a bulk load: rows go into the order of their ids, holes and spare room go away.
     public func seal() {
-        rows.compact()
+        settle()
+        compact()
         rows.setCapacity(rows.directory.count)
         isSealed = true
     }
 
     /// Whether a row is held.
-    public func contains(id: Int64) -> Bool { rows.directory.position(of: id) != nil }
+    public func contains(id: Int64) -> Bool {
+        settle()
+        return rows.directory.position(of: id) != nil
+    }
 
     /// The version of a row that is held.
     public func version(of id: Int64) -> UInt32? {
-        rows.directory.position(of: id).map { rows.directory.versions[$0] }
+        settle()
+        return rows.directory.position(of: id).map { rows.directory.versions[$0] }
     }
 
     /// Rows held.
-    public var rowCount: Int { rows.directory.liveCount }
+    public var rowCount: Int {
+        settle()
+        return rows.directory.liveCount
+    }
 
     /// Bytes in use for rows, spare room included.
-    public var residentBytes: Int { rows.byteCount }
+    public var residentBytes: Int { listed?.byteCount ?? rows.byteCount }
 
     /// What one row costs in a sealed shard, with the spare room that later writes make.
-    public static func bytesPerRow(residentWidth: Int, precision: Precision) -> Int {
-        let row = BlockedRows.bytesPerRow(width: residentWidth, precision: precision) + 4 + RowDirectory.bytesPerRow
+    public static func bytesPerRow(residentWidth: Int, precision: Precision, hasLists: Bool = false) -> Int {
+        // With lists, rows are not in the order of their ids and an index finds them.
+        let row =
+            BlockedRows.bytesPerRow(width: residentWidth, precision: precision) + 4 + RowDirectory.bytesPerRow
+            + (hasLists ? 4 : 0)
         return row + (row + 31) / 32
     }
 

@@ -26,14 +26,24 @@ public struct ShortlistColumns: Sendable, Hashable {
 ///   - queries: Row-major, `queryCount` stored heads of W floats, finite.
 ///   - queryCount: Number of queries.
 ///   - steps: The resident steps of a plan, at least one; the first one's keep bounds the answer, all are scored.
+///   - probed: By query, the inverted lists whose rows are scanned, see ``CoarseLists/probed(by:width:probes:)``; nil:
+///     all rows are. The shards then have the lists.
 /// - Returns: By query, at most `steps[0].keep` rows, best first by the first step.
 public func scanShortlist(
     shards: [(shard: UInt16, rows: ResidentShard)],
     queries: Span<Float>,
     queryCount: Int,
-    steps: [ResolvedPlan.Step]
+    steps: [ResolvedPlan.Step],
+    probed: [[UInt32]]? = nil
 ) -> [ShortlistColumns] {
-    scanShortlist(shards: shards, queries: queries, queryCount: queryCount, steps: steps, path: .current)
+    scanShortlist(
+        shards: shards,
+        queries: queries,
+        queryCount: queryCount,
+        steps: steps,
+        probed: probed,
+        path: .current
+    )
 }
 
 package func scanShortlist(
@@ -41,6 +51,7 @@ package func scanShortlist(
     queries: Span<Float>,
     queryCount: Int,
     steps: [ResolvedPlan.Step],
+    probed: [[UInt32]]? = nil,
     path: KernelPath
 ) -> [ShortlistColumns] {
     precondition(!steps.isEmpty, "a shortlist needs a step")
@@ -61,14 +72,24 @@ package func scanShortlist(
             path: path
         )
     }
+    for shard in shards { shard.rows.settle() }
     let held = shards.map(\.rows.rows)
     precondition(held.allSatisfy { $0.storedWidth == shape.storedWidth }, "shards of one shape")
     let tables = TableList(held.map(\.directory))
-    let rankings = TopRows.ranked(queryCount: queryCount, keep: steps[0].keep, tables: tables, path: path) {
-        table,
-        pass,
-        best in
-        prepared[0].scan(held[table], firstRow: tables.firstRow(table), pass: pass, into: best)
+    let rankings: [TopRows.Ranking]
+    let listed = shards.compactMap(\.rows.listed)
+    if let probed {
+        precondition(listed.count == shards.count && probed.count == queryCount, "lists for every shard and query")
+        let best = TopRows(queryCount: queryCount, keep: steps[0].keep, rowLimit: tables.rowCount, path: path)
+        scanLists(listed, tables, probed: probed, queries: prepared[0], into: best)
+        rankings = best.rankings()
+    } else {
+        rankings = TopRows.ranked(queryCount: queryCount, keep: steps[0].keep, tables: tables, path: path) {
+            table,
+            pass,
+            best in
+            prepared[0].scan(held[table], firstRow: tables.firstRow(table), pass: pass, into: best)
+        }
     }
     let versions = held.map(\.directory.versions)
     let numbers = shards.map(\.shard)

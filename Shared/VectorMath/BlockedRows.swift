@@ -47,6 +47,16 @@ package final class BlockedRows {
     package func place(id: Int64, version: UInt32, head: Span<Float>) {
         precondition(head.count == storedWidth, "a head of another width")
         guard case .at(let position) = directory.place(id: id, version: version) else { return }
+        write(head, at: position)
+    }
+
+    /// Writes a known row at a new position at the end; see ``RowDirectory/relocate(id:version:)``.
+    package func relocate(id: Int64, version: UInt32, head: Span<Float>) {
+        precondition(head.count == storedWidth, "a head of another width")
+        write(head, at: directory.relocate(id: id, version: version))
+    }
+
+    private func write(_ head: Span<Float>, at position: Int) {
         head.withUnsafeBufferPointer { head in
             guard let values = head.baseAddress else { return }
             if precision == .int8 {
@@ -69,6 +79,17 @@ package final class BlockedRows {
     /// Puts the rows in the order of their ids, without holes.
     package func compact() {
         guard let order = directory.compactionOrder() else { return }
+        gather(order, byID: nil)
+    }
+
+    /// Puts the rows in an order of the caller's, without holes.
+    ///
+    /// - Parameters:
+    ///   - order: The present positions, every row once.
+    ///   - byID: The new positions by ascending id.
+    package func compact(_ order: [UInt32], byID: [UInt32]) { gather(order, byID: byID) }
+
+    private func gather(_ order: [UInt32], byID: [UInt32]?) {
         let rowBytes = Self.bytesPerRow(width: width, precision: precision)
         let capacity = (order.count + RowDirectory.blockRows - 1) / RowDirectory.blockRows * RowDirectory.blockRows
         var newBlocks = Column<UInt8>()
@@ -85,7 +106,7 @@ package final class BlockedRows {
         for (position, from) in order.enumerated() { newFactors.base[position] = factors.base[Int(from)] }
         blocks = newBlocks
         factors = newFactors
-        directory.compact(order)
+        directory.compact(order, byID: byID)
         directory.setCapacity(order.count)
     }
 
@@ -107,6 +128,36 @@ package final class BlockedRows {
         body(&rows)
     }
 
+    /// Lends the blocks that hold the positions of a range; what lies outside it is not live there.
+    fileprivate func withRows(
+        _ range: Range<Int>,
+        live: (Int) -> UInt16,
+        firstRow: Int,
+        _ body: (UnsafePointer<mrl_block_rows>) -> Void
+    ) {
+        let first = range.lowerBound / RowDirectory.blockRows
+        let last = (range.upperBound - 1) / RowDirectory.blockRows
+        withUnsafeTemporaryAllocation(of: UInt16.self, capacity: last - first + 1) { masks in
+            for block in first...last { masks[block - first] = live(block) }
+            masks[0] &= UInt16.max << UInt16(range.lowerBound % RowDirectory.blockRows)
+            let used = (range.upperBound - 1) % RowDirectory.blockRows + 1
+            masks[last - first] &= UInt16(truncatingIfNeeded: (1 << used) - 1)
+            let rowBytes = Self.bytesPerRow(width: width, precision: precision)
+            let start = first * RowDirectory.blockRows
+            var rows = mrl_block_rows(
+                blocks: UnsafeRawPointer(blocks.base + start * rowBytes),
+                factors: factors.base + start,
+                ids: directory.ids + start,
+                live: masks.baseAddress,
+                block_count: last - first + 1,
+                width: width,
+                first_row: UInt32(firstRow + start),
+                pass: TopRows.Pass.all.rawValue
+            )
+            body(&rows)
+        }
+    }
+
     fileprivate func codes(at position: Int, _ out: UnsafeMutablePointer<Int8>) {
         mrl_unpack_int8(blocks.base, width, position, out)
     }
@@ -120,12 +171,12 @@ package final class BlockedRows {
 
 /// A batch of queries prepared for one resident step.
 package struct BlockQueries {
-    private let dimensions: Int
+    fileprivate let dimensions: Int
     private let similarity: Similarity
     private let precision: Precision
     private let path: KernelPath
     private let count: Int
-    private let groupBytes: Int
+    fileprivate let groupBytes: Int
     private var codes: [Int8] = []
     private var biases: [Int32] = []
     private var values: [Float] = []
@@ -169,39 +220,24 @@ package struct BlockQueries {
     package func scan(_ rows: BlockedRows, firstRow: Int, pass: TopRows.Pass = .all, into best: TopRows) {
         precondition(dimensions <= rows.width && precision == rows.precision && similarity == rows.similarity)
         precondition(best.queryCount == count)
-        let isCosine = similarity == .cosine
         rows.withRows(firstRow: firstRow, pass: pass) { rows in
-            if precision == .int8 {
-                withUnsafeTemporaryAllocation(of: Float.self, capacity: max(1, count)) { cuts in
-                    codes.withUnsafeBufferPointer { codes in
+            withUnsafeTemporaryAllocation(of: Float.self, capacity: max(1, count)) { cuts in
+                codes.withUnsafeBufferPointer { codes in
+                    values.withUnsafeBufferPointer { values in
                         factors.withUnsafeBufferPointer { factors in
                             biases.withUnsafeBufferPointer { biases in
-                                var queries = mrl_int8_queries(
+                                scan(
+                                    rows,
+                                    count: count,
                                     codes: codes.baseAddress,
+                                    values: values.baseAddress,
                                     factors: factors.baseAddress,
                                     biases: biases.baseAddress,
-                                    cuts: cuts.baseAddress,
-                                    count: count,
-                                    dimensions: dimensions,
-                                    cosine: isCosine
+                                    cuts: cuts.baseAddress!,
+                                    best.selections
                                 )
-                                mrl_scan_int8(path.checkedNumber, rows, &queries, best.selections)
                             }
                         }
-                    }
-                }
-            } else {
-                values.withUnsafeBufferPointer { values in
-                    factors.withUnsafeBufferPointer { factors in
-                        var queries = mrl_float_queries(
-                            values: values.baseAddress,
-                            roots: factors.baseAddress,
-                            stride: dimensions,
-                            count: count,
-                            dimensions: dimensions,
-                            cosine: isCosine
-                        )
-                        mrl_scan_float(path.checkedNumber, rows, &queries, best.selections)
                     }
                 }
             }
@@ -236,6 +272,133 @@ package struct BlockQueries {
                 ? rows.factor(at: position)
                 : mrl_float_dot(number, row.baseAddress, row.baseAddress, dimensions).squareRoot()
             return mrl_float_score(dot, factors[query], factor, isCosine)
+        }
+    }
+}
+
+/// Some queries of a batch, put side by side for a scan of rows that only they are interested in.
+///
+/// One object serves a whole batch: memory for all queries is taken once.
+package final class QuerySubset {
+    private let queries: BlockQueries
+    private let best: TopRows
+    private let codes: UnsafeMutablePointer<Int8>
+    private let values: UnsafeMutablePointer<Float>
+    private let factors: UnsafeMutablePointer<Float>
+    private let biases: UnsafeMutablePointer<Int32>
+    private let cuts: UnsafeMutablePointer<Float>
+    private let selections: UnsafeMutablePointer<mrl_selection>
+    private var members: [Int] = []
+
+    package init(of queries: BlockQueries, into best: TopRows) {
+        self.queries = queries
+        self.best = best
+        let count = max(1, best.queryCount)
+        codes = .allocate(capacity: count * queries.groupBytes)
+        values = .allocate(capacity: count * queries.dimensions)
+        factors = .allocate(capacity: count)
+        biases = .allocate(capacity: count)
+        cuts = .allocate(capacity: count)
+        selections = .allocate(capacity: count)
+    }
+
+    deinit {
+        codes.deallocate()
+        values.deallocate()
+        factors.deallocate()
+        biases.deallocate()
+        cuts.deallocate()
+        selections.deallocate()
+    }
+
+    /// Chooses the queries by number; to be followed by scans, then ``finish()``.
+    package func choose(_ members: some Collection<Int>) {
+        self.members = Array(members)
+        for (place, query) in self.members.enumerated() {
+            queries.copy(
+                query,
+                codes: codes + place * queries.groupBytes,
+                values: values + place * queries.dimensions,
+                factor: factors + place,
+                bias: biases + place
+            )
+            selections[place] = best.selections[query]
+        }
+    }
+
+    /// Offers the rows of a range to the chosen queries' rankings; `live` lends the mask of a block.
+    package func scan(_ rows: BlockedRows, _ range: Range<Int>, live: ((Int) -> UInt16)? = nil, firstRow: Int) {
+        guard !range.isEmpty, !members.isEmpty else { return }
+        let present = rows.directory.live
+        rows.withRows(range, live: live ?? { present[$0] }, firstRow: firstRow) { rows in
+            queries.scan(
+                rows,
+                count: members.count,
+                codes: codes,
+                values: values,
+                factors: factors,
+                biases: biases,
+                cuts: cuts,
+                selections
+            )
+        }
+    }
+
+    /// Gives the rankings back.
+    package func finish() {
+        for (place, query) in members.enumerated() { best.selections[query] = selections[place] }
+        members = []
+    }
+}
+
+extension BlockQueries {
+    fileprivate func copy(
+        _ query: Int,
+        codes: UnsafeMutablePointer<Int8>,
+        values: UnsafeMutablePointer<Float>,
+        factor: UnsafeMutablePointer<Float>,
+        bias: UnsafeMutablePointer<Int32>
+    ) {
+        factor.initialize(to: factors[query])
+        if precision == .int8 {
+            for i in 0..<groupBytes { (codes + i).initialize(to: self.codes[query * groupBytes + i]) }
+            bias.initialize(to: biases[query])
+        } else {
+            for i in 0..<dimensions { (values + i).initialize(to: self.values[query * dimensions + i]) }
+        }
+    }
+
+    fileprivate func scan(
+        _ rows: UnsafePointer<mrl_block_rows>,
+        count: Int,
+        codes: UnsafePointer<Int8>?,
+        values: UnsafePointer<Float>?,
+        factors: UnsafePointer<Float>?,
+        biases: UnsafePointer<Int32>?,
+        cuts: UnsafeMutablePointer<Float>,
+        _ selections: UnsafeMutablePointer<mrl_selection>
+    ) {
+        if precision == .int8 {
+            var queries = mrl_int8_queries(
+                codes: codes,
+                factors: factors,
+                biases: biases,
+                cuts: cuts,
+                count: count,
+                dimensions: dimensions,
+                cosine: similarity == .cosine
+            )
+            mrl_scan_int8(path.checkedNumber, rows, &queries, selections)
+        } else {
+            var queries = mrl_float_queries(
+                values: values,
+                roots: factors,
+                stride: dimensions,
+                count: count,
+                dimensions: dimensions,
+                cosine: similarity == .cosine
+            )
+            mrl_scan_float(path.checkedNumber, rows, &queries, selections)
         }
     }
 }

@@ -109,7 +109,11 @@ package final class RowDirectory {
 
     /// The positions of all rows by ascending id; nil where they are in that order already and without holes.
     package func compactionOrder() -> [UInt32]? {
-        if sortedCount == count && liveCount == count { return nil }
+        sortedCount == count && liveCount == count ? nil : orderByID()
+    }
+
+    /// The positions of all rows by ascending id.
+    package func orderByID() -> [UInt32] {
         flush()
         var order: [UInt32] = []
         while let run = runs.popLast() { order = merge(run, order) }
@@ -121,7 +125,11 @@ package final class RowDirectory {
     /// Moves the row at `order[i]` to position i.
     ///
     /// The caller moves its own columns alike.
-    package func compact(_ order: [UInt32]) {
+    ///
+    /// - Parameters:
+    ///   - order: Every row once.
+    ///   - byID: The new position of each row in ascending order of ids, where `order` is not in that order.
+    package func compact(_ order: [UInt32], byID: [UInt32]? = nil) {
         precondition(order.count == liveCount, "an order names every row once")
         let oldIDs = [Int64](UnsafeBufferPointer(start: idColumn.base, count: count))
         let oldVersions = [UInt32](UnsafeBufferPointer(start: versionColumn.base, count: count))
@@ -134,11 +142,46 @@ package final class RowDirectory {
             liveColumn.base[block] = UInt16(truncatingIfNeeded: (1 << rows) - 1)
         }
         count = order.count
-        sortedCount = order.count
-        runs = []
+        sortedCount = byID == nil ? order.count : 0
+        runs = byID.map { order.isEmpty ? [] : [$0] } ?? []
         fresh = []
-        greatest = order.isEmpty ? .min : idColumn.base[order.count - 1]
+        greatest = order.isEmpty ? .min : idColumn.base[byID.map { Int($0[order.count - 1]) } ?? order.count - 1]
     }
+
+    /// Gives a known id, there or a hole, a new position at the end; there is room for one more.
+    ///
+    /// The old position becomes a hole that nothing fills again.
+    package func relocate(id: Int64, version: UInt32) -> Int {
+        guard let old = entry(of: id) else { preconditionFailure("only a known id has a place to leave") }
+        if sortedCount > 0 {
+            // Positions no longer follow the ids.
+            runs.insert([UInt32](0..<UInt32(sortedCount)), at: 0)
+            sortedCount = 0
+        }
+        precondition(count < capacity, "a directory must grow before a row is moved")
+        if isLive(old) { setLive(old, false) }
+        let position = count
+        count += 1
+        idColumn.base[position] = id
+        versionColumn.base[position] = version
+        setLive(position, true)
+        let ids = idColumn.base
+        if let index = fresh.firstIndex(of: UInt32(old)) {
+            fresh[index] = UInt32(position)
+        } else {
+            for number in runs.indices {
+                guard let index = Self.search(runs[number].count, { ids[Int(runs[number][$0])] }, for: id) else {
+                    continue
+                }
+                runs[number][index] = UInt32(position)
+                break
+            }
+        }
+        return position
+    }
+
+    /// The position of an id, and whether it is there or a hole; nil for an id that was never placed.
+    package func slot(of id: Int64) -> (position: Int, isLive: Bool)? { entry(of: id).map { ($0, isLive($0)) } }
 
     package func isLive(_ position: Int) -> Bool {
         liveColumn.base[position / Self.blockRows] >> UInt16(position % Self.blockRows) & 1 == 1

@@ -608,7 +608,8 @@ extension HeaderReader {
             lists: try integer("lists", in: 1...CollectionIndex.listsMax),
             coarseDimensions: try integer("coarse_dimensions", in: 1...FrontLimits.dimensionsMax),
             links: try integer("m", in: 2...CollectionIndex.linksMax),
-            constructionEffort: try integer("ef_construction", in: 2...CollectionIndex.constructionEffortMax)
+            constructionEffort: try integer("ef_construction", in: 2...CollectionIndex.constructionEffortMax),
+            retrains: try bool("retrain")
         )
     }
 
@@ -630,7 +631,7 @@ extension ResidencyChange {
     /// Members of a header that make a change.
     static let keys = [
         "resident_width", "resident_precision", "resident_signs", "index", "lists", "coarse_dimensions", "m",
-        "ef_construction",
+        "ef_construction", "retrain",
     ]
 }
 

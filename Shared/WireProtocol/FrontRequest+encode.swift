@@ -194,5 +194,6 @@ extension ResidencyChange {
         if let coarseDimensions { header.member("coarse_dimensions", coarseDimensions) }
         if let links { header.member("m", links) }
         if let constructionEffort { header.member("ef_construction", constructionEffort) }
+        if let retrains { header.member("retrain", retrains) }
     }
 }

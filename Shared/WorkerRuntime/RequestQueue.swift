@@ -122,6 +122,10 @@ public struct SearchGroup: Sendable {
         public var steps: [ResolvedPlan.Step]
         /// Floats of a query.
         public var width: Int
+        /// How hard to look.
+        public var effort: SearchEffort
+        /// Exact search by the full vectors.
+        public var isExact: Bool
     }
 
     /// What they share.
@@ -189,7 +193,9 @@ public struct SearchGroup: Sendable {
                 ),
                 shards: command.shards,
                 steps: command.steps,
-                width: command.width
+                width: command.width,
+                effort: command.effort,
+                isExact: command.isExact
             )
             if let index = open[key], groups[index].queryCount + command.queryCount <= queryLimit {
                 groups[index].members.append((request, command))

@@ -11,7 +11,9 @@ public struct TrainingSample: Sendable {
     public var vectors: [Float]
     /// Floats of a row: W, or D where whole vectors were asked for.
     public var width: Int
-    /// Rows.
+    /// Rows of the collection, of which these are some.
+    public var population: Int
+    /// Rows of the sample.
     public var count: Int { width == 0 ? 0 : vectors.count / width }
     /// What the collection has learnt before.
     public var learnt: LearntParts
@@ -63,10 +65,11 @@ public final class Trainer: Sendable {
         let shape = command.shape.shape
         let store = Store(try Connection(settings))
         let isFull = command.subject == .rotation || shape.learntRotation != 0
-        let vectors = try store.sampleVectors(shape, rows: rowsMax, full: isFull)
+        let (vectors, population) = try store.sampleVectors(shape, rows: rowsMax, full: isFull)
         let sample = TrainingSample(
             vectors: vectors,
             width: isFull ? shape.dimensions : shape.storedHeadWidth,
+            population: population,
             learnt: try store.learntParts(of: shape)
         )
         let artefact = try learn(command.subject, shape, sample)

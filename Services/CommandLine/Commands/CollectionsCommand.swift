@@ -168,6 +168,8 @@ struct ResidencyOptions: ParsableArguments {
     @Option(help: "hnsw: links of a row (M).") var m: Int?
     @Option(help: "hnsw: rows that an insertion keeps in view.") var efConstruction: Int?
 
+    @Flag(help: "ivf: learn the lists anew from the rows as they are now.") var retrain = false
+
     var change: ResidencyChange {
         ResidencyChange(
             width: resident,
@@ -177,7 +179,8 @@ struct ResidencyOptions: ParsableArguments {
             lists: lists,
             coarseDimensions: coarseDimensions,
             links: m,
-            constructionEffort: efConstruction
+            constructionEffort: efConstruction,
+            retrains: retrain ? true : nil
         )
     }
 }

@@ -9,7 +9,7 @@ CREATE TABLE matryoshka.artefacts (
     row_count int NOT NULL CHECK (row_count >= 1),
     column_count int NOT NULL CHECK (column_count >= 1),
     content bytea NOT NULL CHECK (octet_length(content)::bigint = 4::bigint * row_count * column_count),
-    -- Rows that it was learnt from, and a figure of how well it fits them, to be compared with later ones.
+    -- Rows that the collection had then, and a figure of how well it fits them, to be compared with later ones.
     learnt_from bigint NOT NULL,
     fit double precision,
     made_at timestamptz NOT NULL DEFAULT now()

@@ -51,9 +51,15 @@ struct Truth: Sendable {
     let externalIDs: [Int64: String]
     private let oracle: Oracle
 
+    private init(_ shape: CollectionShape, _ rows: [Oracle.Row], _ externalIDs: [Int64: String]) {
+        self.shape = shape
+        self.rows = rows
+        self.externalIDs = externalIDs
+        oracle = Oracle(rows: rows, storedHeadWidth: shape.storedHeadWidth, similarity: shape.similarity)
+    }
+
     /// Reads everything.
     init(_ store: Store, _ shape: CollectionShape) throws {
-        self.shape = shape
         var rows: [Oracle.Row] = []
         var externalIDs: [Int64: String] = [:]
         _ = try store.loadVectors(shape, shards: [UInt16](0..<UInt16(Slots.shardCount))) {
@@ -68,10 +74,11 @@ struct Truth: Sendable {
             rows.append(Oracle.Row(id: id, vector: copy))
             externalIDs[id] = externalID
         }
-        self.rows = rows
-        self.externalIDs = externalIDs
-        oracle = Oracle(rows: rows, storedHeadWidth: shape.storedHeadWidth, similarity: shape.similarity)
+        self.init(shape, rows, externalIDs)
     }
+
+    /// The rows that a search is to see.
+    func keeping(_ isKept: (Oracle.Row) -> Bool) -> Truth { Truth(shape, rows.filter(isKept), externalIDs) }
 
     /// The same rows under other settings of H and precision.
     func asking(_ shape: CollectionShape) -> Truth {
