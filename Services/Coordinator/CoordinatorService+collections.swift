@@ -8,7 +8,7 @@ import ZeroMQ
 
 extension CoordinatorService {
     func begin(_ request: CollectionsRequest, _ key: UInt64) {
-        guardDeadline(key, "the database did not answer within the deadline")
+        guardDeadline(key) { .databaseIsSilent("a change may still be made") }
         let job: @Sendable (Store) throws -> Void
         var answered = ""
         switch request {

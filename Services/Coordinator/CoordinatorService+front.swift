@@ -152,6 +152,8 @@ extension CoordinatorService {
     /// Ends a request with its answer; later answers to it are dropped.
     func finish(_ key: UInt64, _ body: FrontReplyBody) {
         guard let done = running.removeValue(forKey: key) else { return }
+        // What was answered without it is not written later.
+        _ = done.passage?.close()
         for timer in done.timers { loop.cancel(timer) }
         if !done.id.isEmpty {
             let clientID = done.client + Array(done.id.utf8)
@@ -164,15 +166,13 @@ extension CoordinatorService {
 
     func fail(_ key: UInt64, _ error: FrontError) { finish(key, .error(error)) }
 
-    /// Answers with an error should nothing else have answered by the deadline.
-    func guardDeadline(_ key: UInt64, _ message: String) {
+    /// Answers with an error should nothing else have answered shortly before the deadline.
+    func guardDeadline(_ key: UInt64, _ error: @escaping () -> FrontError) {
         guard let request = running[key] else { return }
         let left = max(0, Int(request.deadline) - Int(now))
-        running[key]?.timers.append(
-            loop.schedule(afterMicroseconds: left) { [self] in
-                fail(key, FrontError(.deadlineExceeded, message))
-            }
-        )
+        // The answer itself needs time to travel.
+        let margin = min(50_000, left / 10)
+        running[key]?.timers.append(loop.schedule(afterMicroseconds: left - margin) { [self] in fail(key, error()) })
     }
 
     private func cancel(_ target: String, of client: [UInt8]) -> Bool {

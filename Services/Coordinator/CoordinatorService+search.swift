@@ -231,7 +231,7 @@ extension CoordinatorService {
                 throw FrontError(.unavailable, "no encoder is running", retryAfterMilliseconds: 500)
             }
             running[key]?.kind = .encode(request)
-            guardDeadline(key, "the encoder did not answer within the deadline")
+            guardDeadline(key) { FrontError(.deadlineExceeded, "the encoder did not answer within the deadline") }
             guard let entry = running[key] else { return }
             dispatch(
                 BackMessage(

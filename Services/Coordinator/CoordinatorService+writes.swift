@@ -20,7 +20,7 @@ extension CoordinatorService {
                     allowed: shape.model
                 )
             }
-            guardDeadline(key, "the write was not confirmed within the deadline; it may still be committed")
+            guardWrite(key)
             var rows: [(index: Int, row: UpsertRow)] = []
             var failures = request.refused
             var texts: [(place: Int, text: String)] = []
@@ -176,7 +176,8 @@ extension CoordinatorService {
             IdempotencyKey(client: identity, key: $0, bodyHash: request.bodyHash)
         }
         let failures = failures.sorted { $0.index < $1.index }
-        write(key, shape, wait: request.wait, failures: failures) { store in
+        let isBarrier = request.documents.isEmpty && request.refused.isEmpty
+        write(key, shape, wait: request.wait, failures: failures, isBarrier: isBarrier) { store in
             let outcome = try store.upsert(
                 collection: shape.collection,
                 rows: good,
@@ -200,7 +201,7 @@ extension CoordinatorService {
         do {
             let shape = try resolve(request.collection).shape
             running[key]?.collection = shape.collection
-            guardDeadline(key, "the delete was not confirmed within the deadline; it may still be committed")
+            guardWrite(key)
             let identity = running[key]?.identity ?? ""
             let idempotency = request.idempotencyKey.map {
                 IdempotencyKey(client: identity, key: $0, bodyHash: request.bodyHash)
@@ -239,15 +240,34 @@ extension CoordinatorService {
         }
     }
 
+    /// A write that is not confirmed in time is told apart by how far it has come.
+    private func guardWrite(_ key: UInt64) {
+        guardDeadline(key) { [self] in
+            guard let passage = running[key]?.passage else {
+                return FrontError(.deadlineExceeded, "no encoder answered within the deadline; nothing was written")
+            }
+            return passage.close()
+                ? .databaseIsSilent(Self.outcomeUnknown)
+                : .databaseIsSilent("the write was not sent, nothing was written")
+        }
+    }
+
+    private static let outcomeUnknown =
+        "it is unknown whether the write was applied; to send it again is safe with an idempotency key"
+
     private func write(
         _ key: UInt64,
         _ shape: CollectionShape,
         wait: WriteWait,
         failures: [RowFailure],
+        isBarrier: Bool = false,
         _ job: @escaping @Sendable (Store) throws -> (WriteOutcome, [RowFailure])
     ) {
+        let passage = WritePassage()
+        running[key]?.passage = passage
         let queued = writes.run(
             { store in
+                guard passage.begin() else { throw WriteAbandoned() }
                 let result = try job(store)
                 // A hint that makes followers look at once; its loss costs one poll interval.
                 try? store.notifyWritten(collection: shape.collection)
@@ -256,7 +276,17 @@ extension CoordinatorService {
             then: { [self] result in
                 guard let entry = running[key] else { return }
                 switch result {
-                case .failure(let error): fail(key, storeError(error))
+                case .failure(let error):
+                    let isUnknown = error.isDatabaseAway && passage.close()
+                    fail(
+                        key,
+                        isUnknown
+                            ? FrontError(
+                                .storeUnavailable,
+                                "the database was lost during the write: \(Self.outcomeUnknown)",
+                                retryAfterMilliseconds: 1000
+                            ) : storeError(error)
+                    )
                 case .success(let (outcome, failures)):
                     if let text = outcome.replayedReply, var stored = WriteReply(storedText: text) {
                         stored.replayed = true
@@ -270,7 +300,9 @@ extension CoordinatorService {
                         token: outcome.token,
                         replayed: false
                     )
-                    guard wait == .searchable, !outcome.touchedShards.isEmpty else {
+                    // What others have written may be in any shard.
+                    let touched = isBarrier ? Set(0..<UInt16(Slots.shardCount)) : outcome.touchedShards
+                    guard wait == .searchable, !touched.isEmpty else {
                         finish(key, .write(reply))
                         return
                     }
@@ -280,7 +312,7 @@ extension CoordinatorService {
                     waits.add(
                         key,
                         transaction: outcome.token,
-                        shards: outcome.touchedShards,
+                        shards: touched,
                         holdings: [
                             Holding(collection: shape.collection, generation: shape.generation, role: .shortlist),
                             Holding(collection: shape.collection, generation: 0, role: .rerank),
@@ -309,7 +341,7 @@ extension CoordinatorService {
         do {
             let shape = try resolve(request.collection).shape
             running[key]?.collection = shape.collection
-            guardDeadline(key, "the database did not answer within the deadline")
+            guardDeadline(key) { .databaseIsSilent("try again") }
             let queued = reads.run(
                 { try $0.get(shape, externalIDs: request.ids, withVector: request.withVector) },
                 then: { [self] result in
@@ -355,7 +387,7 @@ extension CoordinatorService {
         if error.isDatabaseAway {
             return FrontError(
                 .storeUnavailable,
-                "the database cannot be reached; nothing is lost, try again",
+                "the database cannot be reached; nothing was written, try again",
                 retryAfterMilliseconds: 1000
             )
         }

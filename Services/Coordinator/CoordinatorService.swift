@@ -30,6 +30,8 @@ final class CoordinatorService: @unchecked Sendable {
         var collection: UInt32
         var deadline: UInt64
         var started: UInt64
+        /// Of a write that has been handed to the database's thread.
+        var passage: WritePassage?
         var timers: [TimerID] = []
         var traceHigh: UInt64
         var traceLow: UInt64

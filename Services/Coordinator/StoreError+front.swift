@@ -29,3 +29,14 @@ extension StoreError {
         }
     }
 }
+
+extension FrontError {
+    /// No answer came from the database in time; `consequence` says what that means for the request.
+    static func databaseIsSilent(_ consequence: String) -> FrontError {
+        FrontError(
+            .storeUnavailable,
+            "the database did not answer within the deadline; \(consequence)",
+            retryAfterMilliseconds: 1000
+        )
+    }
+}

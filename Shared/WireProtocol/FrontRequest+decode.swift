@@ -395,7 +395,7 @@ extension UpsertRequest {
                 throw FrontError(.badHeader, field: "documents", "documents stand in the header and in a buffer")
             }
             let lines = buffer.lineRanges
-            try reader.check(count: lines.count, of: "documents", max: FrontLimits.writeMax)
+            try check(count: lines.count, reader)
             drafts.reserveCapacity(lines.count)
             for (index, line) in lines.enumerated() {
                 drafts.append(DocumentDraft.read("documents[\(index)]", JSONParser(buffer.bytes, range: line)))
@@ -409,12 +409,18 @@ extension UpsertRequest {
                     allowed: "a buffer documents of JSON lines, or a list in the header"
                 )
             }
-            try reader.check(count: items.count, of: "documents", max: FrontLimits.writeMax)
+            try check(count: items.count, reader)
             for (index, item) in items.enumerated() {
                 drafts.append(DocumentDraft.read("documents[\(index)]", JSONParser(item.jsonBytes)))
             }
         }
         try take(drafts, rows: vectors?.shape[0] ?? 0)
+    }
+
+    /// No documents at all are a wait for what others have written.
+    private func check(count: Int, _ reader: HeaderReader) throws(FrontError) {
+        if count == 0, wait == .searchable { return }
+        try reader.check(count: count, of: "documents", max: FrontLimits.writeMax)
     }
 
     /// Gives each document its vector: the row that it names, or the row of its place where none names one.

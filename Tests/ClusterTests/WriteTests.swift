@@ -271,16 +271,58 @@ extension ClusterTests {
             )
         }
 
-        @Test("a database that hangs is given up in time, and searches serve on")
+        @Test("a database that hangs: writes say STORE_UNAVAILABLE and what became of them, and searches serve on")
         func databaseHangs() throws {
             let server = try FragileServer()
-            // The write may have reached the server: then only the deadline can be told.
             try Self.outage(
                 server,
-                codes: [.storeUnavailable, .deadlineExceeded],
+                codes: [.storeUnavailable],
                 begin: { try server.signalAll(SIGSTOP) },
                 end: { try server.signalAll(SIGCONT) }
             )
+        }
+
+        @Test(
+            "a write that a hung database was given may be applied, one that waits behind it is not; a key settles it"
+        )
+        func writesInAHungDatabase() throws {
+            let server = try FragileServer()
+            let (cluster, shape, corpus) = try Self.makeCluster(server: server.server)
+            let client = try cluster.client()
+            // The connection for writes stands before the database hangs.
+            _ = try client.write(Self.upsert([(id: "before", vector: Self.vector(20))]))
+            let sent = Self.upsert([(id: "sent", vector: Self.vector(21))], wait: .durable, key: "sent")
+            let queued = Self.upsert([(id: "queued", vector: Self.vector(22))], wait: .durable)
+            try server.signalAll(SIGSTOP)
+            do {
+                defer { #expect(throws: Never.self) { try server.signalAll(SIGCONT) } }
+                let asked = now()
+                let first = try client.refusal(sent, deadline: 1_000)
+                #expect(now() - asked < 1.2)
+                #expect(first?.code == .storeUnavailable)
+                #expect(first?.message.contains("unknown whether the write was applied") == true, "\(first as Any)")
+                #expect(first?.message.contains("idempotency key") == true)
+                let second = try client.refusal(queued, deadline: 1_000)
+                #expect(second?.code == .storeUnavailable)
+                #expect(second?.message.contains("nothing was written") == true, "\(second as Any)")
+                let get = try client.refusal(.get(GetRequest(collection: "writes", ids: ["before"])), deadline: 500)
+                #expect(get?.code == .storeUnavailable)
+            }
+            var reply: WriteReply?
+            let isWritten = poll(seconds: 20, every: 0.1) {
+                reply = try? client.write(sent, deadline: 2_000)
+                return reply != nil
+            }
+            #expect(isWritten)
+            #expect(reply?.applied == 1)
+            try cluster.waitUntilServing(shape, rows: corpus.count + 2, seconds: 10)
+            guard
+                case .documents(let found, let missing, _, _) = try client.call(
+                    .get(GetRequest(collection: "writes", ids: ["sent", "queued"]))
+                )
+            else { throw TestFailure("no documents") }
+            #expect(found.map(\.version) == [1])
+            #expect(missing == ["queued"])
         }
 
         private static func outage(
