@@ -63,7 +63,7 @@ struct ImportDocumentsCommand: ParsableCommand {
         let total = source.remainingLines
         let started = now()
         if total > 0 {
-            try importAll(&source, total: total, name: name, into: shape, client, store, stop)
+            try importAll(&source, total: total, name: name, into: shape, client, store, home, stop)
         } else {
             Output.note("All of \(file) is stored in \(collection) already.")
         }
@@ -71,7 +71,7 @@ struct ImportDocumentsCommand: ParsableCommand {
             Output.line("Stopped. The same command goes on from here.")
             throw ExitCode(130)
         }
-        try waitUntilSearchable(client, store, shape, isCancelled: { stop.isRequested })
+        try waitUntilSearchable(client, shape, isCancelled: { stop.isRequested })
         let seconds = now() - started
         let rate = total > 0 ? Double(total) / seconds : 0
         if json {
@@ -117,13 +117,14 @@ struct ImportDocumentsCommand: ParsableCommand {
         into shape: CollectionShape,
         _ client: FrontClient,
         _ store: Store,
+        _ home: Home,
         _ stop: StopRequest
     ) throws {
         let number = shape.collection
-        let writer = BatchWriter { rows, offset in
-            _ = try store.stageAndUpsert(collection: number, rows: rows, source: (name, Int64(offset)))
-            try store.notifyWritten(collection: number)
+        let batches = ImportStore(store, collection: number, source: name) {
+            Store(try DatabaseAddress.connect(home))
         }
+        let writer = BatchWriter(batches.write)
         var progress = ProgressLine("import", total: total, at: now())
         var skipped = 0
         let pipeline = ImportPipeline(
@@ -144,9 +145,7 @@ struct ImportDocumentsCommand: ParsableCommand {
         skipped = pipeline.emptyText + pipeline.unknownText.count
         if !stop.isRequested, skipped > 0, file.offset == file.size {
             // The end of the file, past documents that left no rows.
-            try reportingStoreErrors {
-                _ = try store.stageAndUpsert(collection: number, rows: [], source: (name, Int64(file.offset)))
-            }
+            try batches.write([], file.offset)
         }
         progress.finish(writer.written, at: now())
         source = file
@@ -190,7 +189,7 @@ struct ImportPendingCommand: ParsableCommand {
             let encoded = try encodePending(shape, client, store, stop)
             Output.line("\(shape.name): \(grouped(encoded)) documents encoded.")
             if stop.isRequested { throw ExitCode(130) }
-            if encoded > 0 { try waitUntilSearchable(client, store, shape, isCancelled: { stop.isRequested }) }
+            if encoded > 0 { try waitUntilSearchable(client, shape, isCancelled: { stop.isRequested }) }
         }
     }
 
@@ -258,32 +257,44 @@ struct ImportPendingCommand: ParsableCommand {
     }
 }
 
-/// Waits until every document of a collection that has a vector can be found.
+/// Waits until all that was committed before the call can be found in a collection.
 func waitUntilSearchable(
     _ client: FrontClient,
-    _ store: Store,
     _ shape: CollectionShape,
     seconds: Double = 120,
     isCancelled: () -> Bool = { false }
 ) throws {
-    // A writer's role may not read the table; then the shards' being ready must do.
-    let counted = try? store.connection.execute(
-        "SELECT count(*) FROM matryoshka.documents_\(shape.collection) WHERE NOT pending"
-    )
-    let expected = counted.map { Int($0.int64(0, 0)) } ?? 0
+    // Writes nothing: its transaction comes after all others, and is searchable when they are.
+    let barrier = FrontRequestBody.upsert(UpsertRequest(collection: shape.name, documents: [], wait: .searchable))
     let deadline = now() + seconds
     var last = ""
     while now() < deadline, !isCancelled() {
-        let report = StatusReport(try client.object(.status))
-        if let collection = report.collections.first(where: { $0.name == shape.name }) {
-            // A kind of worker that does not run at all is nothing to wait for.
-            let roles = collection.shards.filter { role in report.workers.contains { $0.role == role.key } }.values
-            let rows = roles.map(\.rows).min() ?? 0
-            let missing = roles.map(\.missing).reduce(0, +)
-            if rows >= expected, missing == 0, collection.lagMilliseconds < 1_000 { return }
-            last = "\(grouped(rows)) of \(grouped(expected)) rows, \(missing) shards not ready"
+        let ticket = try client.send(barrier, deadlineMilliseconds: 2_000)
+        let completion = try client.next()
+        guard completion.ticket == ticket else { continue }
+        switch completion.body {
+        case .write(let reply) where reply.state == "searchable": return
+        case .write: last = "not all shards have it"
+        case .error(let error) where error.code.isRetryable:
+            last = error.message
+            pause(milliseconds: 100)
+        case .error(let error): throw error.asFailure
+        default: throw StartupFailure("the coordinator's answer is of another kind than the request")
         }
-        pause(milliseconds: 20)
+        // Waiting would not help without an operator.
+        let report = StatusReport(try client.object(.status))
+        guard let collection = report.collections.first(where: { $0.name == shape.name }) else { continue }
+        for role in ["shortlist", "rerank"] {
+            guard report.workers.contains(where: { $0.role == role }) else {
+                Output.note("Stored, but it cannot be found yet: no \(role) worker runs.")
+                return
+            }
+            let without = collection.shards[role]?.noCapacity ?? 0
+            if without > 0 {
+                Output.note("Stored, but not all of it can be found: \(without) \(role) shards have no room.")
+                return
+            }
+        }
     }
     Output.note("Stored, but not all of it can be found yet: \(last); see mrl status.")
 }
