@@ -12,6 +12,7 @@ extension CoordinatorService {
             let message = try? BackMessage.decode(frames: Array(received.frames[1...]))
         else {
             metrics.malformed += 1
+            answerUnreadable(received)
             return
         }
         let route = received.frames[0]
@@ -37,7 +38,9 @@ extension CoordinatorService {
             )
             settleWaits()
             place()
-            if beat.draining && !wasDraining { sendMap(to: worker) }
+            if beat.draining && !wasDraining || wantsMap(worker, carrying: message.header.epoch) {
+                sendMap(to: worker)
+            }
         case .drained:
             log.notice("worker drained", metadata: ["worker": "\(worker)"])
             workerLost(worker)
@@ -52,6 +55,22 @@ extension CoordinatorService {
         _ = try? back.send([route] + message.encode())
     }
 
+    /// A request whose answer cannot be read has failed; its credit comes back all the same.
+    private func answerUnreadable(_ received: ReceivedMessage) {
+        guard received.frames.count > 1, let worker = registry.heard(route: received.frames[0], now: now),
+            let number = BackMessage.request(of: received.frames[1]), sent[number]?.worker == worker
+        else { return }
+        let failure = Failed(code: "INTERNAL", message: "a worker's answer cannot be read")
+        answered(BackMessage(.failed(failure), BackHeader(type: .failed, request: number)), by: worker)
+    }
+
+    /// A map was lost on its way, or written before the worker could take it.
+    private func wantsMap(_ worker: UInt64, carrying carried: UInt64) -> Bool {
+        guard isLeader, registry.workers[worker]?.registration.role != .encoder else { return false }
+        let patience = 2 * UInt64(settings[.coordinatorHeartbeatMilliseconds]) * 1000
+        return maps.isDue(worker, carrying: carried, current: epoch, now: now, patience: patience)
+    }
+
     private func register(_ registration: Register, _ header: BackHeader, _ route: [UInt8]) {
         let outcome = registry.register(
             registration,
@@ -64,7 +83,7 @@ extension CoordinatorService {
         case .rejected(let reject):
             log.warning("worker rejected", metadata: ["reason": "\(reject.message)"])
             reply(BackMessage(header: BackHeader(type: .reject), body: .reject(reject)), route)
-        case .accepted(let incarnation):
+        case .accepted(let incarnation, let hasNewRoute):
             log.info(
                 "worker registered",
                 metadata: [
@@ -85,6 +104,7 @@ extension CoordinatorService {
                 ),
                 route
             )
+            if hasNewRoute { routeChanged(incarnation) }
             if let model = registration.model {
                 control.run(
                     {
@@ -136,17 +156,20 @@ extension CoordinatorService {
         message.header.request = number
         message.header.incarnation = worker
         message.header.epoch = epoch
-        sent[number] = Sent(owner: owner, worker: worker, at: now)
+        let time = now
+        sent[number] = Sent(owner: owner, worker: worker, at: time)
+        if let key = owner.key { running[key]?.asked[number] = owner.part }
+        let entry = Waiting(number: number, message: message, deadline: deadline, since: time)
         guard let target = registry.workers[worker] else {
-            deliverFailure(number, Failed(code: "UNAVAILABLE", message: "the worker is gone"), died: false)
+            deliverFailure(number, Failed(code: "UNAVAILABLE", message: "the worker is gone"))
             return
         }
         if target.hasCredit && waiting[worker, default: []].isEmpty {
-            transmit(Waiting(number: number, message: message, deadline: deadline), to: worker)
+            transmit(entry, to: worker)
         } else if waiting[worker, default: []].count < Self.waitingPerWorkerMax {
-            waiting[worker, default: []].append(Waiting(number: number, message: message, deadline: deadline))
+            waiting[worker, default: []].append(entry)
         } else {
-            deliverFailure(number, Failed(code: "OVERLOADED", message: "a worker's queue is full"), died: false)
+            deliverFailure(number, Failed(code: "OVERLOADED", message: "a worker's queue is full"))
         }
     }
 
@@ -162,26 +185,29 @@ extension CoordinatorService {
         case .sent?:
             sent[entry.number]?.isWithWorker = true
         case .wouldBlock?:
-            registry.answered(by: worker, afterMicroseconds: 0)
-            deliverFailure(entry.number, Failed(code: "OVERLOADED", message: "a worker's queue is full"), died: false)
+            registry.answered(by: worker, afterMicroseconds: nil)
+            deliverFailure(entry.number, Failed(code: "OVERLOADED", message: "a worker's queue is full"))
         case .unreachable?, nil:
-            log.warning("worker lost: its connection is gone", metadata: ["worker": "\(worker)"])
             // Not from within a step of some other request.
-            _ = loop.schedule(afterMicroseconds: 0) { [self] in workerLost(worker) }
+            _ = loop.schedule(afterMicroseconds: 0) { [self] in connectionLost(worker, route: target.route) }
         }
     }
 
     private func answered(_ message: BackMessage, by worker: UInt64) {
         let number = message.header.request
-        guard let entry = sent.removeValue(forKey: number), entry.worker == worker else {
+        // An answer that fits no request of this worker gives no credit: the request is another coordinator's, or was
+        // counted as lost with the connection it went over.
+        guard let entry = sent[number], entry.worker == worker, entry.isWithWorker else {
             metrics.late += 1
-            // Its request was given up, yet the credit comes back.
-            registry.answered(by: worker, afterMicroseconds: 0)
-            drainWaiting(worker)
             return
         }
+        forget(number)
         registry.answered(by: worker, afterMicroseconds: now - entry.at)
         drainWaiting(worker)
+        if case .nobody = entry.owner {
+            metrics.late += 1
+            return
+        }
         if case .failed(let failure) = message.body {
             deliver(entry, failure, died: false)
             return
@@ -195,7 +221,7 @@ extension CoordinatorService {
         case (.encode(let key), .vectors(let vectors)):
             let model = registry.workers[worker]?.registration.model?.id ?? ""
             finish(key, .vectors(dimensions: vectors.dimensions, values: vectors.values, model: model))
-        case (.texts(let then), .vectors(let vectors)): then(.success(vectors))
+        case (.texts(_, let then), .vectors(let vectors)): then(.success(vectors))
         case (.training(let collection), .trained(let trained)): trainingEnded(collection, .success(trained))
         default:
             deliver(entry, Failed(code: "INTERNAL", message: "a worker's answer has the wrong type"), died: false)
@@ -207,17 +233,41 @@ extension CoordinatorService {
             guard let entry = waiting[worker]?.removeFirst() else { return }
             guard sent[entry.number] != nil else { continue }
             if entry.deadline <= now {
-                sent[entry.number] = nil
+                deliverFailure(entry.number, Self.expiredWaiting)
                 continue
             }
+            noteWait(of: entry)
             transmit(entry, to: worker)
         }
     }
 
-    private func deliverFailure(_ number: UInt64, _ failure: Failed, died: Bool) {
-        guard let entry = sent.removeValue(forKey: number) else { return }
+    static let expiredWaiting = Failed(
+        code: "DEADLINE_EXCEEDED",
+        message: "the deadline passed before a worker was free"
+    )
+
+    /// Tells the owner of a request that never reached its worker.
+    func deliverFailure(_ number: UInt64, _ failure: Failed) {
+        guard let entry = forget(number) else { return }
         // Later, since the caller may be in the middle of a step of the same request.
-        _ = loop.schedule(afterMicroseconds: 0) { [self] in deliver(entry, failure, died: died) }
+        _ = loop.schedule(afterMicroseconds: 0) { [self] in deliver(entry, failure, died: false) }
+    }
+
+    @discardableResult
+    private func forget(_ number: UInt64) -> Sent? {
+        guard let entry = sent.removeValue(forKey: number) else { return nil }
+        if let key = entry.owner.key { running[key]?.asked[number] = nil }
+        return entry
+    }
+
+    private func noteWait(of entry: Waiting) {
+        guard case .search(let key, let part)? = sent[entry.number]?.owner,
+            case .search(var machine)? = running[key]?.kind
+        else { return }
+        // Moved out and in, so that its arrays are not copied.
+        running[key]?.kind = .write
+        machine.waited(part: part, microseconds: now - entry.since)
+        running[key]?.kind = .search(machine)
     }
 
     private func deliver(_ entry: Sent, _ failure: Failed, died: Bool) {
@@ -229,30 +279,25 @@ extension CoordinatorService {
         switch entry.owner {
         case .search(let key, let part): step(key) { $0.failed(part: part, failure, died: died, $1) }
         case .encode(let key): fail(key, error)
-        case .texts(let then): then(.failure(error))
+        case .texts(_, let then): then(.failure(error))
+        case .nobody: break
         case .training(let collection): trainingEnded(collection, .failure(error))
         }
     }
 
-    /// Tells workers that nobody waits for a request any more.
-    func abandonParts(of key: UInt64) {
-        guard let entry = running[key], case .search(let machine) = entry.kind,
-            !machine.outstanding.isEmpty || !machine.isFinished
-        else { return }
-        for (number, one) in sent {
-            guard case .search(key, _) = one.owner else { continue }
+    /// Nobody waits for the answer any more: the worker is told, and its credit comes back with what it answers.
+    func abandon(_ number: UInt64) {
+        guard let entry = sent[number] else { return }
+        if let key = entry.owner.key { running[key]?.asked[number] = nil }
+        guard entry.isWithWorker else {
             sent[number] = nil
-            waiting[one.worker]?.removeAll { $0.number == number }
-            if let target = registry.workers[one.worker] {
-                reply(
-                    BackMessage(
-                        header: BackHeader(type: .cancel, request: number, incarnation: one.worker),
-                        body: .cancel
-                    ),
-                    target.route
-                )
-            }
+            waiting[entry.worker]?.removeAll { $0.number == number }
+            return
         }
+        sent[number]?.owner = .nobody
+        guard let target = registry.workers[entry.worker] else { return }
+        let header = BackHeader(type: .cancel, request: number, incarnation: entry.worker)
+        reply(BackMessage(header: header, body: .cancel), target.route)
     }
 
     /// Writes to workers that owe answers and are silent.
@@ -266,22 +311,50 @@ extension CoordinatorService {
                 body: .heartbeatReply
             )
             guard (try? back.send([worker.route] + probe.encode())) == .unreachable else { continue }
-            log.warning("worker lost: its connection is gone", metadata: ["worker": "\(worker.incarnation)"])
-            workerLost(worker.incarnation)
+            connectionLost(worker.incarnation, route: worker.route)
         }
+    }
+
+    /// Counts a worker out whose connection is gone, unless it has come back over another.
+    func connectionLost(_ worker: UInt64, route: [UInt8]) {
+        guard registry.workers[worker]?.route == route else { return }
+        log.warning("worker lost: its connection is gone", metadata: ["worker": "\(worker)"])
+        workerLost(worker)
     }
 
     /// Counts a worker out; what it owed is sent elsewhere or reported missing.
     func workerLost(_ worker: UInt64) {
         guard registry.remove(worker) != nil else { return }
-        mapsSent[worker] = nil
+        maps.forget(worker)
         waiting[worker] = nil
         directory = ShardDirectory(registry)
-        let owed = sent.filter { $0.value.worker == worker }.sorted { $0.key < $1.key }
-        for (number, entry) in owed {
-            sent[number] = nil
-            deliver(entry, Failed(code: "UNAVAILABLE", message: "a worker was lost"), died: entry.isWithWorker)
-        }
+        deliverLost(of: worker, died: true)
         place()
     }
+
+    /// The worker came back over another connection: what went over the old one is lost.
+    private func routeChanged(_ worker: UInt64) {
+        maps.forget(worker)
+        deliverLost(of: worker, died: false)
+        // The registration is not done yet; what waits for credit follows it.
+        _ = loop.schedule(afterMicroseconds: 0) { [self] in drainWaiting(worker) }
+    }
+
+    /// Reports what a worker owed as lost; `died`: its process is gone, and with it what waited for its credit.
+    private func deliverLost(of worker: UInt64, died: Bool) {
+        let owed = sent.filter { $0.value.worker == worker && (died || $0.value.isWithWorker) }
+        for (number, entry) in owed.sorted(by: { $0.key < $1.key }) {
+            forget(number)
+            deliver(
+                entry,
+                Failed(code: "UNAVAILABLE", message: "a worker was lost"),
+                died: died && entry.isWithWorker
+            )
+        }
+    }
+}
+
+extension CoordinatorService.Sent.Owner {
+    /// Part of a search; 0 of anything else.
+    fileprivate var part: Int { if case .search(_, let part) = self { part } else { 0 } }
 }

@@ -155,6 +155,7 @@ extension CoordinatorService {
         // What was answered without it is not written later.
         _ = done.passage?.close()
         for timer in done.timers { loop.cancel(timer) }
+        for number in done.asked.keys { abandon(number) }
         if !done.id.isEmpty {
             let clientID = done.client + Array(done.id.utf8)
             if byClientID[clientID] == key { byClientID[clientID] = nil }
@@ -177,7 +178,6 @@ extension CoordinatorService {
 
     private func cancel(_ target: String, of client: [UInt8]) -> Bool {
         guard let key = byClientID[client + Array(target.utf8)], running[key] != nil else { return false }
-        abandonParts(of: key)
         fail(key, FrontError(.cancelled, "the client cancelled this request"))
         return true
     }

@@ -216,8 +216,12 @@ extension CoordinatorService {
             header: BackHeader(type: .map, incarnation: worker, epoch: epoch),
             body: .map(ShardAssignments(epoch: epoch, collections: entries))
         )
-        if (try? back.send([target.route] + message.encode())) == .unreachable {
-            _ = loop.schedule(afterMicroseconds: 0) { [self] in workerLost(worker) }
+        switch try? back.send([target.route] + message.encode()) {
+        case .sent?: maps.sent(epoch, to: worker, now: now)
+        case .unreachable?:
+            _ = loop.schedule(afterMicroseconds: 0) { [self] in connectionLost(worker, route: target.route) }
+        // A beat that carries a lower epoch will ask for it again.
+        case .wouldBlock?, nil: maps.forget(worker)
         }
     }
 }

@@ -95,10 +95,16 @@ extension CoordinatorService {
     private func schedule(_ key: UInt64, _ request: SearchRequest) {
         guard let entry = running[key] else { return }
         let total = Int(entry.deadline - entry.started)
-        let margin = min(20_000, total / 10)
+        let margin = min(50_000, total / 10)
         running[key]?.timers.append(
             loop.schedule(afterMicroseconds: total - margin) { [self] in
                 step(key) { $0.deadline($1) }
+            }
+        )
+        running[key]?.timers.append(
+            loop.schedule(afterMicroseconds: total - margin / 4) { [self] in
+                step(key) { $0.end($1) }
+                fail(key, FrontError(.deadlineExceeded, "the search was not done within the deadline"))
             }
         )
         if request.minCoverage < 1 {
@@ -180,6 +186,8 @@ extension CoordinatorService {
                     then: { [self] result in step(key) { $0.identified(part: part, try? result.get(), $1) } }
                 )
                 if !queued { step(key) { $0.identified(part: part, nil, $1) } }
+            case .abandon(let parts):
+                for (number, part) in entry.asked where parts.contains(part) { abandon(number) }
             case .reply(let reply):
                 metrics.record(
                     reply,
@@ -187,7 +195,6 @@ extension CoordinatorService {
                     minute: wallMinute,
                     slowMicroseconds: settings[.slowSearchMilliseconds] * 1000
                 )
-                abandonParts(of: key)
                 finish(key, .search(reply))
             case .fail(let error):
                 metrics.recordFailure(
@@ -196,7 +203,6 @@ extension CoordinatorService {
                     minute: wallMinute,
                     microseconds: Int(now - entry.started)
                 )
-                abandonParts(of: key)
                 finish(key, .error(error))
             }
         }

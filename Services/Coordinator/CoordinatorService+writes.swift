@@ -117,7 +117,7 @@ extension CoordinatorService {
                 body: .encode(EncodeCommand(role: request.role, isUrgent: false, texts: batch.map(\.text)))
             ),
             to: encoder.incarnation,
-            owner: .texts { [self] result in
+            owner: .texts(key) { [self] result in
                 switch result {
                 case .failure(let error): fail(key, error)
                 case .success(let answer):

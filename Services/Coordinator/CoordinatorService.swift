@@ -33,6 +33,8 @@ final class CoordinatorService: @unchecked Sendable {
         /// Of a write that has been handed to the database's thread.
         var passage: WritePassage?
         var timers: [TimerID] = []
+        /// Numbers of its requests to workers, with the search's part.
+        var asked: [UInt64: Int] = [:]
         var traceHigh: UInt64
         var traceLow: UInt64
     }
@@ -43,9 +45,19 @@ final class CoordinatorService: @unchecked Sendable {
             case search(UInt64, part: Int)
             case encode(UInt64)
             /// Texts of an upsert: the answer goes to the closure (nil: failed, with the reason).
-            case texts((Result<Vectors, FrontError>) -> Void)
+            case texts(UInt64, (Result<Vectors, FrontError>) -> Void)
             /// What a collection has to learn.
             case training(UInt32)
+            /// Nobody waits any more; the answer gives the credit back.
+            case nobody
+
+            /// The request that waits for it.
+            var key: UInt64? {
+                switch self {
+                case .search(let key, _), .encode(let key), .texts(let key, _): key
+                case .training, .nobody: nil
+                }
+            }
         }
         var owner: Owner
         var worker: UInt64
@@ -59,6 +71,7 @@ final class CoordinatorService: @unchecked Sendable {
         var number: UInt64
         var message: BackMessage
         var deadline: UInt64
+        var since: UInt64
     }
 
     let loop: EventLoop
@@ -85,7 +98,7 @@ final class CoordinatorService: @unchecked Sendable {
     var epoch: UInt64 = 0
     var savingPlacement = false
     var incarnations: Range<UInt64>
-    var mapsSent: [UInt64: UInt64] = [:]
+    var maps = MapDeliveries()
     var placeNotBefore: UInt64
 
     // Collections.
@@ -106,7 +119,7 @@ final class CoordinatorService: @unchecked Sendable {
     var byClientID: [[UInt8]: UInt64] = [:]
     var nextKey: UInt64 = 1
     var sent: [UInt64: Sent] = [:]
-    var nextNumber: UInt64 = 1
+    var nextNumber: UInt64
     var waiting: [UInt64: [Waiting]] = [:]
     var waits = SearchableWaits<UInt64>()
     var followLag = FollowLag()
@@ -136,6 +149,8 @@ final class CoordinatorService: @unchecked Sendable {
         try store.checkSchema()
         incarnations = try store.reserveIncarnations(count: 1000)
         incarnation = incarnations.lowerBound
+        // A late answer to a coordinator that was here before fits none of this one's requests.
+        nextNumber = incarnation << 32
         incarnations = (incarnations.lowerBound + 1)..<incarnations.upperBound
         var host = [CChar](repeating: 0, count: 256)
         gethostname(&host, 255)
@@ -242,7 +257,7 @@ final class CoordinatorService: @unchecked Sendable {
             let expired = waiting[worker, default: []].filter { $0.deadline <= time }
             guard !expired.isEmpty else { continue }
             waiting[worker]?.removeAll { $0.deadline <= time }
-            for entry in expired { sent[entry.number] = nil }
+            for entry in expired { deliverFailure(entry.number, Self.expiredWaiting) }
         }
     }
 

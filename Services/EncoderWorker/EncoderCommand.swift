@@ -70,8 +70,8 @@ enum EncodeLanes {
             guard case .encode(let command) = request.message.body, command.isUrgent else { return false }
             if role == nil { role = command.role }
             return command.role == role
-        }.taken
-        return urgent.isEmpty ? queue.take(limit: 1, now: now).taken : urgent
+        }
+        return urgent.isEmpty ? queue.take(limit: 1, now: now) : urgent
     }
 }
 

@@ -20,9 +20,9 @@ struct Reranker: Sendable {
         func isSearch(_ request: WorkerRequest) -> Bool {
             if case .search = request.message.body { true } else { false }
         }
-        guard let first = queue.first(now: now) else { return queue.take(now: now).taken }
-        if isSearch(first) { return queue.take(now: now, where: isSearch).taken }
-        return queue.take(limit: threads > 1 ? 1 : 16, now: now) { !isSearch($0) }.taken
+        guard let first = queue.first(now: now) else { return queue.take(now: now) }
+        if isSearch(first) { return queue.take(now: now, where: isSearch) }
+        return queue.take(limit: threads > 1 ? 1 : 16, now: now) { !isSearch($0) }
     }
 
     @Sendable func serve(_ batch: [WorkerRequest], _ desk: RequestDesk) {

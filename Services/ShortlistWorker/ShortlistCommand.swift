@@ -49,7 +49,7 @@ struct ShortlistCommand: ParsableCommand {
             let desk = RequestDesk(
                 threads: 1,
                 creditPerLink: process.creditPerLink,
-                take: { queue, now in queue.take(now: now).taken },
+                take: { queue, now in queue.take(now: now) },
                 serve: searcher.serve
             )
             host.start()

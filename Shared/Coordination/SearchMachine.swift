@@ -14,6 +14,8 @@ public struct SearchMachine: Sendable {
         case fetch(part: Int, worker: UInt64, FetchCommand)
         /// Rerank workers are lost: ask the store for the external ids.
         case identify(part: Int, ids: [Int64])
+        /// Nothing waits for the answers to these parts any more.
+        case abandon(parts: [Int])
         case reply(SearchReply)
         case fail(FrontError)
     }
@@ -88,6 +90,12 @@ public struct SearchMachine: Sendable {
     /// Workers that die at the same time are one coincidence, not two tries.
     private var sentAfterDeaths: [Int: Int] = [:]
     private var degraded: [String] = []
+    /// Workers are asked for nothing more.
+    private var isPastDeadline = false
+    /// The last failure was a full worker's: what it said.
+    private var overload: String?
+    /// By phase: the longest wait for a worker's credit.
+    private var creditWaits: [Phase: Int] = [:]
     private var rescoredNewer = 0
     private var gone = 0
     private var phaseStarted: UInt64
@@ -116,15 +124,6 @@ public struct SearchMachine: Sendable {
     public var queryCount: Int { request.query.count }
     /// Nothing more will come of it.
     public var isFinished: Bool { phase == .finished }
-    /// Workers that still owe an answer, with the part.
-    public var outstanding: [(part: Int, worker: UInt64)] {
-        parts.compactMap { number, part in
-            switch part {
-            case .scan(let worker, _), .rerank(let worker, _), .fetch(let worker, _): (number, worker)
-            case .encode, .identify: nil
-            }
-        }
-    }
 
     private var scanHolding: Holding {
         Holding(
@@ -236,6 +235,7 @@ public struct SearchMachine: Sendable {
                 return fail(FrontError(.internalError, "a rerank worker's answer has hits without documents"))
             }
             if finals.allSatisfy({ $0.count == 0 }), !unscored.isEmpty { return advanceIfReranked(view) }
+            if !unscored.isEmpty { degrade("rerank_skipped") }
             return finish(view)
         }
         scored.append(scores.results)
@@ -277,6 +277,14 @@ public struct SearchMachine: Sendable {
                 )
             }
         }
+        overload = failure.code == FrontErrorCode.overloaded.rawValue ? failure.message : nil
+        let actions = goOn(without: known, failure, died: died, view)
+        // Nobody else holds what the full worker holds: the client hears so at once.
+        if overload != nil, phase != .finished, !isCoverageReachable { return fail(unavailable(failure.message, view)) }
+        return actions
+    }
+
+    private mutating func goOn(without known: Part, _ failure: Failed, died: Bool, _ view: View) -> [Action] {
         switch known {
         case .encode:
             if died || failure.code == "OVERLOADED" || failure.code == "UNAVAILABLE", attempts < 2,
@@ -285,7 +293,13 @@ public struct SearchMachine: Sendable {
                 attempts += 1
                 return [.encode(part: add(.encode), texts: texts)]
             }
-            return fail(FrontError(FrontErrorCode(rawValue: failure.code) ?? .unavailable, failure.message))
+            return fail(
+                FrontError(
+                    FrontErrorCode(rawValue: failure.code) ?? .unavailable,
+                    failure.message,
+                    retryAfterMilliseconds: overload == nil ? nil : Self.overloadMilliseconds
+                )
+            )
         case .scan(let worker, let shards):
             return lost(shards, worker: worker, reason: .failed, view) + advanceIfScanned(view)
         case .rerank(let worker, let command):
@@ -311,8 +325,12 @@ public struct SearchMachine: Sendable {
         return abandonScans(view)
     }
 
-    /// The deadline is near: answer now.
+    /// The deadline is near: answer now, with nothing more from any worker; the store may still name rows.
+    ///
+    /// ``end(_:)`` follows, should the store not answer.
     public mutating func deadline(_ view: View) -> [Action] {
+        isPastDeadline = true
+        overload = nil
         switch phase {
         case .finished:
             return []
@@ -327,14 +345,61 @@ public struct SearchMachine: Sendable {
             for part in parts.values {
                 if case .rerank(_, let command) = part { _ = skip(command, reason: .timedOut) }
             }
-            parts = [:]
-            if !degraded.contains("timeout") { degraded.append("timeout") }
-            return advanceIfReranked(view)
+            let abandoned = abandon()
+            degrade("timeout")
+            return abandoned + advanceIfReranked(view)
         case .fetching:
-            parts = [:]
-            degraded.append("timeout")
-            return finish(view)
+            var unnamed: [Int64] = []
+            var fetches: [Int] = []
+            for (number, part) in parts {
+                guard case .fetch(_, let rows) = part else { continue }
+                fetches.append(number)
+                unnamed += rows.map { finals[$0.query].ids[$0.row] }
+            }
+            guard !fetches.isEmpty else { return [] }
+            for number in fetches { parts[number] = nil }
+            degrade("timeout")
+            return [.abandon(parts: fetches.sorted())] + identify(unnamed)
         }
+    }
+
+    /// The deadline is here: whatever is not there is missing.
+    public mutating func end(_ view: View) -> [Action] {
+        switch phase {
+        case .finished: return []
+        case .fetching:
+            // Rows that nobody has named are no hits; their shards count as missing.
+            for query in finals.indices {
+                let named = finals[query].ids.indices.filter { documents[query][$0] != nil }
+                guard named.count < finals[query].count else { continue }
+                for row in finals[query].ids.indices where documents[query][row] == nil {
+                    let shard = Int(finals[query].shards[row])
+                    isSearched[shard] = false
+                    outcomes[shard] = .timedOut
+                }
+                documents[query] = named.map { documents[query][$0] }
+                finals[query] = finals[query].rows(at: named)
+            }
+            degrade("timeout")
+            return finish(view)
+        case .encoding, .scanning, .reranking:
+            return fail(FrontError(.deadlineExceeded, "the search was not done within the deadline"))
+        }
+    }
+
+    /// Part `part` has waited so long for its worker's credit.
+    public mutating func waited(part: Int, microseconds: UInt64) {
+        guard parts[part] != nil else { return }
+        creditWaits[phase] = max(creditWaits[phase] ?? 0, Int(clamping: microseconds))
+    }
+
+    private mutating func degrade(_ reason: String) {
+        if !degraded.contains(reason) { degraded.append(reason) }
+    }
+
+    private mutating func abandon() -> [Action] {
+        defer { parts = [:] }
+        return parts.isEmpty ? [] : [.abandon(parts: parts.keys.sorted())]
     }
 
     // MARK: Scan
@@ -408,9 +473,9 @@ public struct SearchMachine: Sendable {
         for part in parts.values {
             if case .scan(_, let shards) = part { mark(shards, .timedOut) }
         }
-        parts = [:]
-        degraded.append("timeout")
-        return advanceIfScanned(view)
+        let abandoned = abandon()
+        degrade("timeout")
+        return abandoned + advanceIfScanned(view)
     }
 
     private mutating func advanceIfScanned(_ view: View) -> [Action] {
@@ -521,7 +586,7 @@ public struct SearchMachine: Sendable {
     private mutating func advanceIfReranked(_ view: View) -> [Action] {
         guard phase == .reranking, parts.isEmpty else { return [] }
         if !unscored.isEmpty {
-            degraded.append("rerank_skipped")
+            degrade("rerank_skipped")
             if coverage.fraction < request.minCoverage {
                 return fail(unavailable("\(unscored.count) candidates could not be reranked", view))
             }
@@ -563,7 +628,7 @@ public struct SearchMachine: Sendable {
         for query in finals.indices {
             for row in finals[query].ids.indices {
                 let worker = owner[Int(finals[query].shards[row])]
-                if worker == 0 {
+                if worker == 0 || isPastDeadline {
                     orphans.append(finals[query].ids[row])
                 } else {
                     places[worker, default: []].append((query, row))
@@ -609,8 +674,24 @@ public struct SearchMachine: Sendable {
         )
     }
 
+    private static let overloadMilliseconds = 50
+
+    /// Shards that are not lost yet are enough.
+    private var isCoverageReachable: Bool {
+        let lost = isSearched.indices.reduce(0) { $0 + (!isSearched[$1] && outcomes[$1] != nil ? 1 : 0) }
+        return Double(Slots.shardCount - lost) >= request.minCoverage * Double(Slots.shardCount)
+    }
+
     private func unavailable(_ message: String, _ view: View) -> FrontError {
-        FrontError(
+        if let overload {
+            return FrontError(
+                .overloaded,
+                overload,
+                retryAfterMilliseconds: Self.overloadMilliseconds,
+                coverage: coverage
+            )
+        }
+        return FrontError(
             .unavailable,
             field: "min_coverage",
             message,
@@ -655,7 +736,8 @@ public struct SearchMachine: Sendable {
             hits.append(list)
         }
         timings.totalMicroseconds = Int(view.now - started)
-        if !coverage.isComplete, degraded.isEmpty { degraded.append("missing_shards") }
+        timings.queueMicroseconds = creditWaits.values.reduce(0, +)
+        if !coverage.isComplete, degraded.isEmpty { degrade("missing_shards") }
         phase = .finished
         parts = [:]
         return [

@@ -38,7 +38,8 @@ public struct WorkerRegistry: Sendable {
 
     /// What a REGISTER led to.
     public enum Registration: Sendable, Equatable {
-        case accepted(incarnation: UInt64)
+        /// `hasNewRoute`: it was known under another route, and what went there is lost.
+        case accepted(incarnation: UInt64, hasNewRoute: Bool)
         case rejected(Reject)
     }
 
@@ -60,7 +61,7 @@ public struct WorkerRegistry: Sendable {
                 Reject(code: "UNSUPPORTED_VERSION", message: "this coordinator speaks back protocol version 1")
             )
         }
-        if let known = incarnations[route] { return .accepted(incarnation: renew(known, registration, route, now)) }
+        if let known = incarnations[route] { return renew(known, registration, route, now) }
         if proposed != 0, let other = workers[proposed],
             other.registration.pid != registration.pid || other.registration.host != registration.host
         {
@@ -69,13 +70,15 @@ public struct WorkerRegistry: Sendable {
             )
         }
         let incarnation = proposed != 0 ? proposed : fresh()
-        return .accepted(incarnation: renew(incarnation, registration, route, now))
+        return renew(incarnation, registration, route, now)
     }
 
     private mutating func renew(_ incarnation: UInt64, _ registration: Register, _ route: [UInt8], _ now: UInt64)
-        -> UInt64
+        -> Registration
     {
-        if let old = workers[incarnation] { incarnations[old.route] = nil }
+        let old = workers[incarnation]
+        let hasNewRoute = old.map { $0.route != route } ?? false
+        if let old { incarnations[old.route] = nil }
         incarnations[route] = incarnation
         workers[incarnation] = Worker(
             incarnation: incarnation,
@@ -83,10 +86,10 @@ public struct WorkerRegistry: Sendable {
             registration: registration,
             heartbeat: nil,
             lastHeard: now,
-            inFlight: workers[incarnation]?.inFlight ?? 0,
-            answerMicroseconds: workers[incarnation]?.answerMicroseconds ?? 0
+            inFlight: hasNewRoute ? 0 : old?.inFlight ?? 0,
+            answerMicroseconds: old?.answerMicroseconds ?? 0
         )
-        return incarnation
+        return .accepted(incarnation: incarnation, hasNewRoute: hasNewRoute)
     }
 
     /// Notes that something came from a worker; false where it is unknown (answer WHO_ARE_YOU).
@@ -104,11 +107,11 @@ public struct WorkerRegistry: Sendable {
     /// A request went to a worker.
     public mutating func sent(to incarnation: UInt64) { workers[incarnation]?.inFlight += 1 }
 
-    /// A worker answered after so many microseconds.
-    public mutating func answered(by incarnation: UInt64, afterMicroseconds time: UInt64) {
+    /// A worker answered after so many microseconds; nil: the request did not reach it.
+    public mutating func answered(by incarnation: UInt64, afterMicroseconds time: UInt64?) {
         guard var worker = workers[incarnation] else { return }
         worker.inFlight = max(0, worker.inFlight - 1)
-        worker.answerMicroseconds += 0.1 * (Double(time) - worker.answerMicroseconds)
+        if let time { worker.answerMicroseconds += 0.1 * (Double(time) - worker.answerMicroseconds) }
         workers[incarnation] = worker
     }
 

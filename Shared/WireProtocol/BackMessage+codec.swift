@@ -165,6 +165,12 @@ extension BackMessage {
         return [header.encode(payloadBytes: payload.count), payload]
     }
 
+    /// Number of the request that a message is about whose rest may be unreadable; nil where it has none.
+    public static func request(of header: [UInt8]) -> UInt64? {
+        guard let header = try? BackHeader.decode(header).header, header.request != 0 else { return nil }
+        return header.request
+    }
+
     /// Reads the two frames of a message (without routing id).
     public static func decode(frames: [[UInt8]]) throws(BackDecodeError) -> BackMessage {
         guard frames.count == 2 else { throw .frameCount(got: frames.count) }

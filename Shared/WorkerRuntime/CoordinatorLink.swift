@@ -315,6 +315,7 @@ public final class CoordinatorLink: @unchecked Sendable {
                     handle(try BackMessage.decode(frames: received.frames), from: index, now: now)
                 } catch {
                     log.warning("\(peers[index].endpoint) sent what is no message: \(error)")
+                    refuseUnreadable(received.frames, from: index, "\(error)")
                 }
             }
         } catch {
@@ -346,6 +347,13 @@ public final class CoordinatorLink: @unchecked Sendable {
         case .register, .heartbeat, .drained, .trained, .hits, .scores, .documents, .vectors, .failed:
             log.warning("\(peers[index].endpoint) sent a \(message.header.type), which only workers send")
         }
+    }
+
+    /// A request that cannot be read is answered too: it takes credit over there.
+    private func refuseUnreadable(_ frames: [[UInt8]], from index: Int, _ reason: String) {
+        guard let first = frames.first, let request = BackMessage.request(of: first) else { return }
+        let header = BackHeader(type: .failed, request: request, incarnation: incarnation)
+        _ = transmit(index, BackMessage(.failed(Failed(code: "BAD_FRAME", message: reason)), header).encode())
     }
 
     private func take(_ message: BackMessage, from index: Int, now: UInt64) {

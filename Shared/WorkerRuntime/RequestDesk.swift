@@ -84,8 +84,11 @@ public final class RequestDesk: @unchecked Sendable {
         return isTaken
     }
 
-    /// Removes a request that still waits.
-    func cancel(_ origin: RequestOrigin) { _ = lock.withLock { queue.cancel(origin) } }
+    /// Answers a request that still waits with CANCELLED; one that is computed is answered when it is done.
+    func cancel(_ origin: RequestOrigin) {
+        guard let request = lock.withLock({ queue.cancel(origin) }) else { return }
+        refuse([request.failed("CANCELLED", "the coordinator cancelled this request")])
+    }
 
     /// Removes what waits from a link whose socket is gone.
     func forget(link: Int) { lock.withLock { queue.forget(link: link) } }
@@ -98,6 +101,13 @@ public final class RequestDesk: @unchecked Sendable {
             running -= answers.count
             answered += UInt64(answers.count)
         }
+    }
+
+    /// Sends answers to requests that were not computed.
+    private func refuse(_ answers: [WorkerAnswer]) {
+        guard !answers.isEmpty else { return }
+        deliver(answers)
+        lock.withLock { answered += UInt64(answers.count) }
     }
 
     /// A long computation goes on; call it from `serve`.
@@ -122,7 +132,7 @@ public final class RequestDesk: @unchecked Sendable {
 
     private func work(_ thread: Int) {
         while true {
-            let batch = lock.withLock {
+            let (batch, expired) = lock.withLock {
                 let now = ServiceProcess.monotonicMicroseconds()
                 let taken = take(&queue, now)
                 running += taken.count
@@ -132,8 +142,9 @@ public final class RequestDesk: @unchecked Sendable {
                 } else {
                     busySince[thread] = now
                 }
-                return taken
+                return (taken, queue.takeExpired())
             }
+            refuse(expired.map { $0.failed("DEADLINE_EXCEEDED", "the deadline passed while the request waited") })
             if batch.isEmpty { return }
             serve(batch, self)
         }

@@ -49,6 +49,7 @@ public struct RequestQueue: Sendable {
     public let limitPerLink: Int
     private var waiting: [WorkerRequest] = []
     private var countByLink: [Int: Int] = [:]
+    private var expired: [WorkerRequest] = []
 
     /// Makes an empty queue.
     public init(limitPerLink: Int) { self.limitPerLink = limitPerLink }
@@ -66,34 +67,33 @@ public struct RequestQueue: Sendable {
         return true
     }
 
-    /// Removes a request that still waits; false where it is not here.
-    public mutating func cancel(_ origin: RequestOrigin) -> Bool {
-        guard let index = waiting.firstIndex(where: { $0.origin == origin }) else { return false }
-        waiting.remove(at: index)
+    /// Removes a request that still waits; nil where it is not here.
+    public mutating func cancel(_ origin: RequestOrigin) -> WorkerRequest? {
+        guard let index = waiting.firstIndex(where: { $0.origin == origin }) else { return nil }
         countByLink[origin.link]! -= 1
-        return true
+        return waiting.remove(at: index)
     }
 
     /// Removes all requests of the earlier sockets of a link, whose answers have no way back.
     public mutating func forget(link: Int) {
         waiting.removeAll { $0.origin.link == link }
+        expired.removeAll { $0.origin.link == link }
         countByLink[link] = nil
     }
 
-    /// Takes up to `limit` requests that `belongs` picks out, in order, and drops all that have expired.
+    /// Takes up to `limit` requests that `belongs` picks out, in order, and sets aside all that have expired.
     ///
-    /// - Returns: The taken ones and how many had expired.
+    /// ``takeExpired()`` hands those out: they are owed an answer too.
     public mutating func take(
         limit: Int = .max,
         now: UInt64,
         where belongs: (WorkerRequest) -> Bool = { _ in true }
-    ) -> (taken: [WorkerRequest], expired: Int) {
+    ) -> [WorkerRequest] {
         var taken: [WorkerRequest] = []
         var left: [WorkerRequest] = []
-        var expired = 0
         for request in waiting {
             if request.deadlineAt <= now {
-                expired += 1
+                expired.append(request)
             } else if taken.count < limit, belongs(request) {
                 taken.append(request)
             } else {
@@ -103,7 +103,13 @@ public struct RequestQueue: Sendable {
             countByLink[request.origin.link]! -= 1
         }
         waiting = left
-        return (taken, expired)
+        return taken
+    }
+
+    /// Hands out what has expired since the last call.
+    mutating func takeExpired() -> [WorkerRequest] {
+        defer { expired = [] }
+        return expired
     }
 
     /// The first request that has not expired.

@@ -188,6 +188,136 @@ struct SearchMachineTests {
         #expect(machine.isFinished)
     }
 
+    /// A machine whose rerank command is with worker 9.
+    private func reranking(minCoverage: Double) throws -> (SearchMachine, part: Int) {
+        var machine = try machine(minCoverage: minCoverage)
+        let asked = scans(machine.start(view()))
+        _ = machine.hits(part: asked[0].part, answer(asked[0].shards, ids: [5], scores: [0.9]), view())
+        let next = machine.hits(part: asked[1].part, answer(asked[1].shards, ids: [2], scores: [0.5]), view())
+        guard case .rerank(let part, 9, _)? = next.first else { throw TestProblem("no rerank: \(next)") }
+        return (machine, part)
+    }
+
+    private struct TestProblem: Error {
+        let text: String
+        init(_ text: String) { self.text = text }
+    }
+
+    private func reply(_ actions: [SearchMachine.Action]) -> SearchReply? {
+        for case .reply(let reply) in actions { return reply }
+        return nil
+    }
+
+    private func failure(_ actions: [SearchMachine.Action]) -> FrontError? {
+        for case .fail(let error) in actions { return error }
+        return nil
+    }
+
+    @Test("asks no worker for anything after the deadline, only the store for names, and ends whatever happens")
+    func afterDeadline() throws {
+        var (machine, part) = try reranking(minCoverage: 0)
+        let actions = machine.deadline(view(now: 900))
+        var names: Int?
+        for action in actions {
+            switch action {
+            case .identify(let number, let ids):
+                names = number
+                #expect(ids.sorted() == [2, 5])
+            case .abandon(let parts): #expect(parts == [part])
+            default: Issue.record("\(action)")
+            }
+        }
+        var silent = machine
+        let named = reply(machine.identified(part: try #require(names), [2: "two", 5: "five"], view(now: 950)))
+        #expect(named?.hits[0].map(\.id) == ["five", "two"])
+        #expect(named?.degraded == ["timeout", "rerank_skipped"])
+        // The store says nothing either.
+        let last = try #require(reply(silent.end(view(now: 990))))
+        #expect(last.hits == [[]] && last.gone == 0)
+        #expect(last.coverage.missing.map(\.reason) == [.timedOut, .timedOut])
+        #expect(silent.isFinished)
+        #expect(silent.end(view(now: 999)).isEmpty)
+    }
+
+    @Test("drops fetches at the deadline and has the store name their rows")
+    func deadlineWhileFetching() throws {
+        var (machine, part) = try reranking(minCoverage: 0)
+        let fetches = machine.failed(part: part, Failed(code: "INTERNAL", message: ""), died: false, view())
+        guard case .fetch(let fetch, 9, _)? = fetches.first else { throw TestProblem("no fetch: \(fetches)") }
+        let actions = machine.deadline(view(now: 900))
+        guard actions.count == 2, case .abandon([fetch]) = actions[0], case .identify(_, let ids) = actions[1] else {
+            throw TestProblem("\(actions)")
+        }
+        #expect(ids.sorted() == [2, 5])
+    }
+
+    @Test("tells which parts nobody waits for any more when the scan is cut off")
+    func cutOff() throws {
+        var machine = try machine(minCoverage: 0)
+        let asked = scans(machine.start(view()))
+        _ = machine.hits(part: asked[0].part, answer(asked[0].shards, ids: [5], scores: [0.9]), view())
+        guard case .abandon(let parts)? = machine.scanCutOff(view()).first else { throw TestProblem("nothing") }
+        #expect(parts == [asked[1].part])
+    }
+
+    @Test("says OVERLOADED at once where the only holder of shards is full")
+    func overloaded() throws {
+        let full = Failed(code: "OVERLOADED", message: "the worker's queue is full")
+        var strict = try machine()
+        let asked = scans(strict.start(view()))
+        let error = failure(strict.failed(part: asked[0].part, full, died: false, view()))
+        #expect(error?.code == .overloaded && error?.retryAfterMilliseconds != nil)
+        var (reranks, part) = try reranking(minCoverage: 1)
+        #expect(failure(reranks.failed(part: part, full, died: false, view()))?.code == .overloaded)
+        // Another has room.
+        var spare = try machine()
+        let again = scans(spare.start(view(spare: true)))
+        #expect(scans(spare.failed(part: again[0].part, full, died: false, view(spare: true))).map(\.worker) == [3])
+        // A part of the whole is enough.
+        var lenient = try machine(minCoverage: 0.5)
+        let parts = scans(lenient.start(view()))
+        #expect(failure(lenient.failed(part: parts[0].part, full, died: false, view())) == nil)
+    }
+
+    @Test("says that rows were not reranked when a whole rerank skipped some")
+    func skippedRows() throws {
+        var (machine, part) = try reranking(minCoverage: 0)
+        let scores = Scores(
+            results: [CandidateColumns(ids: [2], versions: [1], shards: [32], scores: [[0.5], [0.7]])],
+            documents: [[FetchedDocument(id: 2, externalID: "two", payload: nil)]],
+            gone: 0,
+            rescoredNewer: 0,
+            skipped: [5],
+            fetchedRows: 0,
+            queuedMicroseconds: 0,
+            computeMicroseconds: 0
+        )
+        #expect(reply(machine.scores(part: part, scores, view()))?.degraded == ["rerank_skipped"])
+    }
+
+    @Test("counts the longest wait for credit of each phase")
+    func creditWaits() throws {
+        var machine = try machine()
+        let asked = scans(machine.start(view()))
+        machine.waited(part: asked[0].part, microseconds: 30)
+        machine.waited(part: asked[1].part, microseconds: 70)
+        _ = machine.hits(part: asked[0].part, answer(asked[0].shards, ids: [5], scores: [0.9]), view())
+        let next = machine.hits(part: asked[1].part, answer(asked[1].shards, ids: [], scores: []), view())
+        guard case .rerank(let part, _, _)? = next.first else { throw TestProblem("\(next)") }
+        machine.waited(part: part, microseconds: 5)
+        let scores = Scores(
+            results: [CandidateColumns(ids: [5], versions: [1], shards: [0], scores: [[0.5], [0.7]])],
+            documents: [[FetchedDocument(id: 5, externalID: "five", payload: nil)]],
+            gone: 0,
+            rescoredNewer: 0,
+            skipped: [],
+            fetchedRows: 0,
+            queuedMicroseconds: 0,
+            computeMicroseconds: 0
+        )
+        #expect(reply(machine.scores(part: part, scores, view()))?.timings.queueMicroseconds == 75)
+    }
+
     @Test("never tries a third time after two workers died on it")
     func poison() throws {
         var machine = try machine(minCoverage: 0)

@@ -46,6 +46,21 @@ private final class FakeCoordinator {
         return nil
     }
 
+    /// The next answer: its request, and what it is.
+    func nextAnswer(withinMilliseconds limit: Int = 5000) throws -> (UInt64, String)? {
+        let end = ServiceProcess.monotonicMicroseconds() + UInt64(limit) * 1000
+        while ServiceProcess.monotonicMicroseconds() < end {
+            guard let received = try socket.receive() else {
+                pause()
+                continue
+            }
+            let message = try BackMessage.decode(frames: Array(received.frames.dropFirst()))
+            if case .failed(let failure) = message.body { return (message.header.request, failure.code) }
+            if case .vectors = message.body { return (message.header.request, "vectors") }
+        }
+        return nil
+    }
+
     func send(_ body: BackBody, request: UInt64 = 0, deadline: UInt64 = 0) throws {
         let header = BackHeader(type: body.type, request: request, deadlineMicroseconds: deadline, collection: 1)
         _ = try socket.send([route] + BackMessage(header: header, body: body).encode())
@@ -64,6 +79,10 @@ struct CoordinatorLinkTests {
     private static let registered = BackBody.registered(
         Registered(incarnation: 9, heartbeatMilliseconds: 50, leaseMilliseconds: 400, coordinator: "c")
     )
+
+    private static func code(_ message: BackMessage) -> String? {
+        if case .failed(let failure) = message.body { failure.code } else { nil }
+    }
 
     private static func vectors(_ request: WorkerRequest) -> WorkerAnswer {
         request.answer(
@@ -92,7 +111,7 @@ struct CoordinatorLinkTests {
         let desk = RequestDesk(
             threads: 1,
             creditPerLink: credit,
-            take: { queue, now in queue.take(limit: 1, now: now).taken },
+            take: { queue, now in queue.take(limit: 1, now: now) },
             serve: serve
         )
         let ended = Ended()
@@ -157,7 +176,7 @@ struct CoordinatorLinkTests {
         }
     }
 
-    @Test("refuses what is beyond its credit, and removes what is cancelled")
+    @Test("refuses what is beyond its credit, and answers what is cancelled or has expired exactly once")
     func credit() throws {
         let gate = Lock()
         _ = try withWorker(
@@ -177,11 +196,36 @@ struct CoordinatorLinkTests {
                 guard case .failed(let reason) = failed.body else { return }
                 #expect(reason.code == "OVERLOADED")
                 try coordinator.send(.cancel, request: 2)
+                let cancelled = try #require(try coordinator.next(.failed))
+                #expect(cancelled.header.request == 2)
+                #expect(Self.code(cancelled) == "CANCELLED")
+                try coordinator.send(Self.encode, request: 5, deadline: 1)
+                // Once cancelled, once answered.
+                try coordinator.send(.cancel, request: 2)
                 _ = try coordinator.next(.heartbeat)
                 _ = try coordinator.next(.heartbeat)
             }
-            #expect(try coordinator.next(.vectors)?.header.request == 1)
-            #expect(try coordinator.next(.vectors)?.header.request == 3)
+            var answers: [UInt64: String] = [:]
+            while answers.count < 3, let (number, what) = try coordinator.nextAnswer() {
+                #expect(answers.updateValue(what, forKey: number) == nil)
+            }
+            #expect(answers == [1: "vectors", 3: "vectors", 5: "DEADLINE_EXCEEDED"])
+            #expect(try coordinator.nextAnswer(withinMilliseconds: 200) == nil)
+        }
+    }
+
+    @Test("answers a request that it cannot read, which takes credit all the same")
+    func unreadable() throws {
+        _ = try withWorker { coordinator, _, _ in
+            _ = try coordinator.next(.register)
+            try coordinator.send(Self.registered)
+            _ = try coordinator.next(.heartbeat)
+            let frames = BackMessage(Self.encode, BackHeader(type: .encode, request: 7)).encode()
+            var header = frames[0]
+            header[64] = 3
+            _ = try coordinator.socket.send([coordinator.route, header, [1, 2, 3]])
+            let answer = try #require(try coordinator.nextAnswer())
+            #expect(answer == (7, "BAD_FRAME"))
         }
     }
 
