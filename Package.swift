@@ -101,7 +101,7 @@ let package = Package(
 
         tests("MatryoshkaTests", ["Matryoshka"]),
         tests("VectorMathTests", ["VectorMath", "Matryoshka", "RetrievalTesting"]),
-        tests("ShortlistTests", ["Shortlist", "VectorMath", "Matryoshka", "RetrievalTesting"]),
+        tests("ShortlistTests", ["Shortlist", "Reranking", "VectorMath", "Matryoshka", "RetrievalTesting"]),
         tests("RerankingTests", ["Reranking", "VectorMath", "Matryoshka", "RetrievalTesting"]),
         tests("EncodingTests", ["Encoding"]),
         tests("LearningTests", ["Learning", "Encoding"]),

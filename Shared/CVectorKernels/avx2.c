@@ -160,9 +160,57 @@ static inline void float_block_dots(const float *values, size_t dimensions, cons
     }
 }
 
+static inline uint32_t spread(uint32_t bits) {
+    bits = (bits | bits << 8) & 0x00FF00FFu;
+    bits = (bits | bits << 4) & 0x0F0F0F0Fu;
+    bits = (bits | bits << 2) & 0x33333333u;
+    return (bits | bits << 1) & 0x55555555u;
+}
+
+static inline uint32_t reaching(__m256i sums, __m256i cut) {
+    __m256i reaches = _mm256_cmpeq_epi16(_mm256_max_epu16(sums, cut), sums);
+    reaches = _mm256_permute4x64_epi64(_mm256_packs_epi16(reaches, _mm256_setzero_si256()), 0xD8);
+    return (uint32_t)_mm256_movemask_epi8(reaches);
+}
+
+static inline __attribute__((always_inline)) void bit_block_sums(const uint8_t *codes, size_t bytes,
+                                                                 const uint8_t *tables, size_t table_bytes, int count,
+                                                                 const uint16_t *cuts, uint16_t (*sums)[MRL_BIT_BLOCK],
+                                                                 uint64_t *masks) {
+    __m256i low = _mm256_set1_epi8(15);
+    for (int i = 0; i < count; i++) masks[i] = 0;
+    for (int side = 0; side < 2; side++) {
+        // Two rows share a 16-bit lane: `both` sums low + 256 * high, `odd` the high ones.
+        __m256i both[4], odd[4];
+        for (int i = 0; i < count; i++) both[i] = odd[i] = _mm256_setzero_si256();
+        for (size_t byte = 0; byte < bytes; byte++) {
+            __m256i code = _mm256_loadu_si256((const __m256i *)(codes + byte * 64 + side * 32));
+            __m256i first = _mm256_and_si256(code, low), second = _mm256_and_si256(_mm256_srli_epi16(code, 4), low);
+            for (int i = 0; i < count; i++) {
+                const __m128i *table = (const __m128i *)(tables + i * table_bytes + byte * 32);
+                __m256i sum = _mm256_add_epi8(
+                    _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(table)), first),
+                    _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(table + 1)), second));
+                both[i] = _mm256_add_epi16(both[i], sum);
+                odd[i] = _mm256_add_epi16(odd[i], _mm256_srli_epi16(sum, 8));
+            }
+        }
+        for (int i = 0; i < count; i++) {
+            __m256i even = _mm256_sub_epi16(both[i], _mm256_slli_epi16(odd[i], 8));
+            __m256i cut = _mm256_set1_epi16((short)cuts[i]);
+            // A pack leaves the bits of each 128-bit half in its low 8 bytes; they come together in order.
+            uint32_t mask = spread(reaching(even, cut) & 0xFFFF) | spread(reaching(odd[i], cut) & 0xFFFF) << 1;
+            masks[i] |= (uint64_t)mask << (side * 32);
+            _mm256_storeu_si256((__m256i *)(sums[i] + side * 16), even);
+            _mm256_storeu_si256((__m256i *)(sums[i] + 32 + side * 16), odd[i]);
+        }
+    }
+}
+
+#include "scan_bits.h"
 #include "scan_blocks.h"
 
 #pragma clang attribute pop
 
-const mrl_kernels mrl_kernels_avx2 = {scan_int8, scan_float, float_dot, row_products, count_keys};
+const mrl_kernels mrl_kernels_avx2 = {scan_int8, scan_bits, scan_float, float_dot, row_products, count_keys};
 #endif

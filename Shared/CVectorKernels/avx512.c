@@ -40,9 +40,10 @@ static inline unsigned int8_block_passes(const int32_t *dots, const float *facto
     return passes16(_mm512_loadu_si512(dots), _mm512_loadu_ps(factors), factor, cut, cosine);
 }
 
+#include "scan_bits.h"
 #include "scan_blocks.h"
 
 #pragma clang attribute pop
 
-const mrl_kernels mrl_kernels_avx512 = {scan_int8, scan_float, float_dot, row_products, count_keys};
+const mrl_kernels mrl_kernels_avx512 = {scan_int8, scan_bits, scan_float, float_dot, row_products, count_keys};
 #endif

@@ -114,3 +114,43 @@ static inline void float_block_dots(const float *values, size_t dimensions, cons
     }
     _mm512_storeu_ps(dots, sum[0]);
 }
+
+static inline uint64_t spread(uint32_t bits) {
+    uint64_t wide = bits;
+    wide = (wide | wide << 16) & 0x0000FFFF0000FFFFu;
+    wide = (wide | wide << 8) & 0x00FF00FF00FF00FFu;
+    wide = (wide | wide << 4) & 0x0F0F0F0F0F0F0F0Fu;
+    wide = (wide | wide << 2) & 0x3333333333333333u;
+    return (wide | wide << 1) & 0x5555555555555555u;
+}
+
+static inline __attribute__((always_inline)) void bit_block_sums(const uint8_t *codes, size_t bytes,
+                                                                 const uint8_t *tables, size_t table_bytes, int count,
+                                                                 const uint16_t *cuts, uint16_t (*sums)[MRL_BIT_BLOCK],
+                                                                 uint64_t *masks) {
+    // Two rows share a 16-bit lane: `both` sums low + 256 * high, `odd` the high ones.
+    __m512i both[4], odd[4], low = _mm512_set1_epi8(15);
+    for (int i = 0; i < count; i++) both[i] = odd[i] = _mm512_setzero_si512();
+    for (size_t byte = 0; byte < bytes; byte++) {
+        __m512i code = _mm512_loadu_si512(codes + byte * 64);
+        __m512i first = _mm512_and_si512(code, low), second = _mm512_and_si512(_mm512_srli_epi16(code, 4), low);
+        for (int i = 0; i < count; i++) {
+            const __m128i *table = (const __m128i *)(tables + i * table_bytes + byte * 32);
+            __m512i sum = _mm512_add_epi8(
+                _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(table)), first),
+                _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(table + 1)), second));
+            both[i] = _mm512_add_epi16(both[i], sum);
+            odd[i] = _mm512_add_epi16(odd[i], _mm512_srli_epi16(sum, 8));
+        }
+    }
+    for (int i = 0; i < count; i++) {
+        __m512i even = _mm512_sub_epi16(both[i], _mm512_slli_epi16(odd[i], 8));
+        __m512i cut = _mm512_set1_epi16((short)cuts[i]);
+        __mmask32 evens = _mm512_cmpge_epu16_mask(even, cut), odds = _mm512_cmpge_epu16_mask(odd[i], cut);
+        masks[i] = 0;
+        if (__builtin_expect((evens | odds) == 0, 1)) continue;
+        masks[i] = spread(evens) | spread(odds) << 1;
+        _mm512_storeu_si512(sums[i], even);
+        _mm512_storeu_si512(sums[i] + 32, odd[i]);
+    }
+}

@@ -82,9 +82,10 @@ static void scan_int8(const mrl_block_rows *rows, const mrl_int8_queries *querie
 }
 
 #define HAS_OWN_SCAN_INT8
+#include "scan_bits.h"
 #include "scan_blocks.h"
 
 #pragma clang attribute pop
 
-const mrl_kernels mrl_kernels_avx512vnni = {scan_int8, scan_float, float_dot, row_products, count_keys};
+const mrl_kernels mrl_kernels_avx512vnni = {scan_int8, scan_bits, scan_float, float_dot, row_products, count_keys};
 #endif

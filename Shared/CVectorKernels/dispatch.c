@@ -33,6 +33,13 @@ void mrl_scan_int8(int path, const mrl_block_rows *rows, const mrl_int8_queries 
     mrl_kernels_of(path)->scan_int8(rows, queries, selections);
 }
 
+void mrl_scan_bits(int path, const mrl_bit_rows *rows, const mrl_bit_queries *queries, mrl_selection *selections) {
+    for (size_t i = 0; i < queries->count; i++) {
+        queries->cuts[i] = mrl_bit_cut(&selections[i], queries->words, queries->cosine);
+    }
+    mrl_kernels_of(path)->scan_bits(rows, queries, selections);
+}
+
 void mrl_scan_float(int path, const mrl_block_rows *rows, const mrl_float_queries *queries, mrl_selection *selections) {
     mrl_kernels_of(path)->scan_float(rows, queries, selections);
 }

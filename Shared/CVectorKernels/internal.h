@@ -7,6 +7,7 @@ enum { BLOCK = 16 };
 
 typedef struct {
     void (*scan_int8)(const mrl_block_rows *, const mrl_int8_queries *, mrl_selection *);
+    void (*scan_bits)(const mrl_bit_rows *, const mrl_bit_queries *, mrl_selection *);
     void (*scan_float)(const mrl_block_rows *, const mrl_float_queries *, mrl_selection *);
     float (*float_dot)(const float *, const float *, size_t);
     // Dots with the query and, unless null, squared norms of `count` rows.
@@ -38,6 +39,13 @@ static inline float int8_score(int32_t dot, float query_factor, float row_factor
     return query_factor == 0 || row_factor == 0 ? 0 : (float)dot / (query_factor * row_factor);
 }
 
+static inline float bit_score(int32_t dot, float row_root, bool cosine) {
+    return cosine ? (float)dot : (float)dot * row_root;
+}
+
+// What the tables add to the sum of one word's codes.
+enum { BIT_BIAS = 16 * 60 };
+
 static inline size_t block_step(int pass) { return pass == MRL_BLOCKS_SAMPLE ? MRL_SAMPLE_STEP : 1; }
 
 static inline bool skips_block(int pass, size_t block) {
@@ -60,6 +68,10 @@ static inline float int8_cut(float threshold, float query_factor, bool cosine) {
 // Scores the rows of `mask` exactly and offers them. Returns the new cut.
 float mrl_admit_int8(unsigned mask, const int32_t *dots, const float *factors, float query_factor, bool cosine,
                      const int64_t *ids, uint32_t first_row, mrl_selection *selection);
+// Sums lie by parity: even rows of the block, then odd ones. Returns the new cut.
+uint16_t mrl_admit_bits(uint64_t mask, const uint16_t *sums, const float *roots, size_t words, bool cosine,
+                        const int64_t *ids, uint32_t first_row, mrl_selection *selection);
+uint16_t mrl_bit_cut(const mrl_selection *selection, size_t words, bool cosine);
 void mrl_admit_scores(unsigned mask, const float *scores, const int64_t *ids, uint32_t first_row,
                       mrl_selection *selection);
 

@@ -90,6 +90,26 @@ static inline void float_block_dots(const float *values, size_t dimensions, cons
     memcpy(dots, lanes[0], sizeof lanes[0]);
 }
 
+static inline void bit_block_sums(const uint8_t *codes, size_t bytes, const uint8_t *tables, size_t table_bytes,
+                                  int count, const uint16_t *cuts, uint16_t (*sums)[MRL_BIT_BLOCK], uint64_t *masks) {
+    for (int query = 0; query < count; query++) {
+        uint16_t *sum = sums[query];
+        memset(sum, 0, sizeof *sums);
+        for (size_t byte = 0; byte < bytes; byte++) {
+            const uint8_t *table = tables + query * table_bytes + byte * 32;
+            for (int row = 0; row < MRL_BIT_BLOCK; row++) {
+                uint8_t code = codes[byte * MRL_BIT_BLOCK + row];
+                sum[row % 2 * 32 + row / 2] += table[code & 15] + table[16 + (code >> 4)];
+            }
+        }
+        masks[query] = 0;
+        for (int row = 0; row < MRL_BIT_BLOCK; row++) {
+            masks[query] |= (uint64_t)(sum[row % 2 * 32 + row / 2] >= cuts[query]) << row;
+        }
+    }
+}
+
+#include "scan_bits.h"
 #include "scan_blocks.h"
 
-const mrl_kernels mrl_kernels_portable = {scan_int8, scan_float, float_dot, row_products, count_keys};
+const mrl_kernels mrl_kernels_portable = {scan_int8, scan_bits, scan_float, float_dot, row_products, count_keys};

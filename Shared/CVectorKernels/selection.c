@@ -174,6 +174,24 @@ float mrl_admit_int8(unsigned mask, const int32_t *dots, const float *factors, f
     return int8_cut(selection->threshold, query_factor, cosine);
 }
 
+uint16_t mrl_bit_cut(const mrl_selection *selection, size_t words, bool cosine) {
+    // Scores under cosine are whole numbers; under dot every row passes to the exact score.
+    if (!cosine || selection->threshold_key == 0) return 0;
+    int32_t cut = (int32_t)selection->threshold + (int32_t)words * BIT_BIAS;
+    return (uint16_t)(cut < 0 ? 0 : cut);
+}
+
+uint16_t mrl_admit_bits(uint64_t mask, const uint16_t *sums, const float *roots, size_t words, bool cosine,
+                        const int64_t *ids, uint32_t first_row, mrl_selection *selection) {
+    for (; mask != 0; mask &= mask - 1) {
+        unsigned lane = (unsigned)__builtin_ctzll(mask);
+        int32_t dot = (int32_t)sums[lane % 2 * 32 + lane / 2] - (int32_t)words * BIT_BIAS;
+        float score = bit_score(dot, cosine ? 0 : roots[lane], cosine);
+        selection_push(selection, score, ids[lane], first_row + lane);
+    }
+    return mrl_bit_cut(selection, words, cosine);
+}
+
 void mrl_admit_scores(unsigned mask, const float *scores, const int64_t *ids, uint32_t first_row,
                       mrl_selection *selection) {
     for (; mask != 0; mask &= mask - 1) {

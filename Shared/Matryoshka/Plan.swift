@@ -93,20 +93,24 @@ public struct PlanSpace: Sendable, Hashable {
     public var residentWidth: Int
     /// As what they hold them: int8 or float32.
     public var residentPrecision: Precision
+    /// Dimensions whose bits they hold beside; 0 where none are.
+    public var bitWidth: Int
 
-    /// Makes a space; `smallestDimensions <= dimensions`, `residentWidth <= dimensions`.
+    /// Makes a space; `smallestDimensions <= dimensions`, `residentWidth <= dimensions`, `bitWidth <= dimensions`.
     public init(
         dimensions: Int,
         smallestDimensions: Int,
         isMatryoshka: Bool = true,
         residentWidth: Int,
-        residentPrecision: Precision
+        residentPrecision: Precision,
+        bitWidth: Int = 0
     ) {
         self.dimensions = dimensions
         self.smallestDimensions = smallestDimensions
         self.isMatryoshka = isMatryoshka
         self.residentWidth = residentWidth
         self.residentPrecision = residentPrecision
+        self.bitWidth = bitWidth
     }
 }
 
@@ -154,7 +158,7 @@ public struct ResolvedPlan: Sendable, Hashable {
         public var dimensions: Int
         /// Rows that go on.
         public var keep: Int
-        /// int8 or float32 where resident; float16 or float32 at the rerank workers.
+        /// bit, int8 or float32 where resident; float16 or float32 at the rerank workers.
         public var precision: Precision
 
         /// Makes a step.
@@ -195,8 +199,8 @@ public struct ResolvedPlan: Sendable, Hashable {
 extension Plan {
     /// Checks the plan against a collection and decides where each stage runs.
     ///
-    /// A stage is resident while all before it are, it is not the last, it is no wider than H, and its precision is
-    /// left open or is the resident one.
+    /// A stage is resident while all before it are, it is not the last, and it is a bit stage within the bits that are
+    /// held, or is no wider than H and its precision is left open or is the resident one.
     ///
     /// - Throws: ``PlanError`` naming the stage.
     public func resolved(in space: PlanSpace) throws(PlanError) -> ResolvedPlan {
@@ -230,19 +234,32 @@ extension Plan {
                     allowed: "1 to \(isLast ? SearchLimits.hitsMax : SearchLimits.keepMax)"
                 )
             }
+            let isFirstWork = residentCount == index && !isLast
             if stage.precision == .bit {
-                throw PlanError(
-                    field: "plan[\(index)].precision",
-                    message: "precision bit is not served",
-                    allowed: "int8, float16, float32",
-                    isUnsupported: true
-                )
+                guard space.bitWidth > 0 else {
+                    throw PlanError(
+                        field: "plan[\(index)].precision",
+                        message: "no bits are held of this collection",
+                        allowed: "int8, float16, float32",
+                        isUnsupported: true
+                    )
+                }
+                guard isFirstWork, stage.dimensions <= space.bitWidth else {
+                    throw PlanError(
+                        field: "plan[\(index)].precision",
+                        message: "bits are only held for the first \(space.bitWidth) dimensions, "
+                            + "before any wider or more precise stage, and never serve the last stage",
+                        allowed: "float16 or float32 for this stage"
+                    )
+                }
             }
             let mayBeResident =
-                residentCount == index && !isLast && stage.dimensions <= space.residentWidth
-                && (stage.precision == nil || stage.precision == space.residentPrecision)
+                isFirstWork
+                && (stage.precision == .bit
+                    || stage.dimensions <= space.residentWidth
+                        && (stage.precision == nil || stage.precision == space.residentPrecision))
             if mayBeResident { residentCount += 1 }
-            let precision = mayBeResident ? space.residentPrecision : (stage.precision ?? .float32)
+            let precision = stage.precision ?? (mayBeResident ? space.residentPrecision : .float32)
             if precision == .int8 && !mayBeResident {
                 throw PlanError(
                     field: "plan[\(index)].precision",

@@ -1,5 +1,5 @@
 public import Matryoshka
-import VectorMath
+public import VectorMath
 
 /// A query as rerank workers use it: the full vector and the codes of its head.
 public struct PreparedQuery: Sendable {
@@ -8,6 +8,7 @@ public struct PreparedQuery: Sendable {
     /// How the collection compares.
     public let similarity: Similarity
     let head: QuantisedVector
+    private let rotation: BitRotation?
 
     /// Prepares a query of full size.
     ///
@@ -15,7 +16,10 @@ public struct PreparedQuery: Sendable {
     ///   - vector: D floats, finite.
     ///   - storedHeadWidth: W, over which the codes' scale is taken.
     ///   - similarity: How the collection compares.
-    public init(vector: Span<Float>, storedHeadWidth: Int, similarity: Similarity) {
+    ///   - rotation: Of the stored head; nil where no bit stage is served.
+    public init(vector: Span<Float>, storedHeadWidth: Int, similarity: Similarity, rotation: BitRotation? = nil) {
+        precondition(rotation.map { $0.width == storedHeadWidth } ?? true, "a rotation of another width")
+        self.rotation = rotation
         self.vector = vector.withUnsafeBufferPointer { [Float]($0) }
         self.similarity = similarity
         head = QuantisedVector(head: vector.extracting(first: storedHeadWidth))
@@ -23,8 +27,21 @@ public struct PreparedQuery: Sendable {
 
     /// Scores rows of full size at one step, given by their addresses.
     func scores(of rows: [UnsafePointer<Float>], step: ResolvedPlan.Step, path: KernelPath) -> [Float] {
+        let width = head.codes.count
+        if step.precision == .bit {
+            guard let rotation else { preconditionFailure("a bit step for a query without a rotation") }
+            let codes = rotation.codes(of: vector.span.extracting(first: width), dimensions: step.dimensions)
+            return rows.map { row in
+                let head = UnsafeBufferPointer(start: row, count: width).span
+                return bitScore(
+                    codes: codes,
+                    bits: rotation.bits(of: head),
+                    rowRoot: similarity == .dot ? floatDot(head, head).squareRoot() : 0,
+                    similarity: similarity
+                )
+            }
+        }
         if step.precision == .int8 {
-            let width = head.codes.count
             return rows.map { row in
                 let codes = QuantisedVector(head: UnsafeBufferPointer(start: row, count: width).span)
                 return head.score(row: codes, dimensions: step.dimensions, similarity: similarity)

@@ -40,11 +40,14 @@ public struct Oracle: Sendable {
 
     private let storedHeadWidth: Int
     private let similarity: Similarity
+    private let rotationSeed: UInt64?
     private var rows: [Row] = []
     private var places: [Int64: Int] = [:]
     /// Row-major, W codes per row.
     private var codes: [Int8] = []
     private var scales: [Float] = []
+    /// By row, whether each rotated float is not negative.
+    private var signs: [[Bool]] = []
 
     /// Makes an oracle over some rows.
     ///
@@ -52,7 +55,9 @@ public struct Oracle: Sendable {
     ///   - rows: Distinct ids, vectors of one size.
     ///   - storedHeadWidth: W, over which int8 scales are taken.
     ///   - similarity: How the collection compares.
-    public init(rows: [Row] = [], storedHeadWidth: Int, similarity: Similarity) {
+    ///   - rotationSeed: Of the rotation whose signs are the rows' bits; nil where no bit stage runs.
+    public init(rows: [Row] = [], storedHeadWidth: Int, similarity: Similarity, rotationSeed: UInt64? = nil) {
+        self.rotationSeed = rotationSeed
         self.storedHeadWidth = storedHeadWidth
         self.similarity = similarity
         codes.reserveCapacity(rows.count * storedHeadWidth)
@@ -72,12 +77,14 @@ public struct Oracle: Sendable {
             guard row.version >= rows[place].version else { return }
             rows[place] = row
             scales[place] = quantised.scale
+            signs[place] = Self.signs(row, storedHeadWidth, rotationSeed)
             let start = place * storedHeadWidth
             codes.replaceSubrange(start..<start + storedHeadWidth, with: quantised.codes)
         } else {
             places[row.id] = rows.count
             rows.append(row)
             scales.append(quantised.scale)
+            signs.append(Self.signs(row, storedHeadWidth, rotationSeed))
             codes += quantised.codes
         }
     }
@@ -89,11 +96,13 @@ public struct Oracle: Sendable {
         if place != last {
             rows[place] = rows[last]
             scales[place] = scales[last]
+            signs[place] = signs[last]
             places[rows[place].id] = place
             for i in 0..<storedHeadWidth { codes[place * storedHeadWidth + i] = codes[last * storedHeadWidth + i] }
         }
         rows.removeLast()
         scales.removeLast()
+        signs.removeLast()
         codes.removeLast(storedHeadWidth)
     }
 
@@ -128,7 +137,7 @@ public struct Oracle: Sendable {
         case .int8: residentScores(of: places, query: query, dimensions: step.dimensions)
         case .float16: floatScores(of: places, query: query, dimensions: step.dimensions, roundsRows: true)
         case .float32: floatScores(of: places, query: query, dimensions: step.dimensions, roundsRows: false)
-        case .bit: preconditionFailure("precision bit has no oracle")
+        case .bit: bitScores(of: places, query: query, dimensions: step.dimensions)
         }
     }
 
@@ -169,6 +178,49 @@ public struct Oracle: Sendable {
                     }
                 }
             }
+        }
+    }
+
+    // MARK: bit
+
+    private static func signs(_ row: Row, _ width: Int, _ seed: UInt64?) -> [Bool] {
+        seed.map { rotated(row.vector, width: width, words: (width + 63) / 64, seed: $0).map { $0 >= 0 } } ?? []
+    }
+
+    /// The first `words` times 64 numbers of the rotated head.
+    private static func rotated(_ vector: [Float], width: Int, words: Int, seed: UInt64) -> [Float] {
+        var generator = SeededGenerator(seed: seed)
+        var all: [Float] = []
+        for word in 0..<words {
+            var x = (word * 64..<word * 64 + 64).map { $0 < width ? vector[$0] : 0 }
+            for _ in 0..<3 {
+                let flips = generator.next()
+                for i in 0..<64 where flips >> UInt64(i) & 1 == 1 { x[i] = -x[i] }
+                for half in [1, 2, 4, 8, 16, 32] {
+                    let before = x
+                    for i in 0..<64 {
+                        x[i] = i & half == 0 ? before[i] + before[i + half] : before[i - half] - before[i]
+                    }
+                }
+            }
+            all += x
+        }
+        return all
+    }
+
+    private func bitScores(of places: [Int], query: [Float], dimensions: Int) -> [Float] {
+        guard let rotationSeed else { preconditionFailure("a bit stage for an oracle without a rotation") }
+        let words = (dimensions + 63) / 64
+        let turned = Self.rotated(query, width: storedHeadWidth, words: words, seed: rotationSeed)
+        let greatest = turned.reduce(0) { max($0, $1.magnitude) }
+        let inverse = 15 / greatest
+        let isZero = greatest == 0 || !inverse.isNormal
+        let codes = turned.map { isZero ? 0 : Int(min(15, max(-15, ($0 * inverse).rounded(.toNearestOrEven)))) }
+        return places.map { place in
+            let row = rows[place].vector
+            var sum = 0
+            for (code, isSet) in zip(codes, signs[place]) { sum += isSet ? code : -code }
+            return similarity == .cosine ? Float(sum) : Float(sum) * Self.dot(row, row, storedHeadWidth).squareRoot()
         }
     }
 

@@ -1,5 +1,5 @@
 public import Matryoshka
-import VectorMath
+public import VectorMath
 
 /// The resident heads of one logical shard at one generation.
 ///
@@ -18,19 +18,22 @@ public final class ResidentShard {
     ///   - residentWidth: H, how many dimensions are held; at most W.
     ///   - precision: int8 or float32.
     ///   - similarity: How the collection compares.
+    ///   - rotation: Of the stored head; nil where no bit stage is served.
     ///   - lists: Inverted lists that the rows are put in order by; nil: every scan reads all rows.
     public init(
         storedHeadWidth: Int,
         residentWidth: Int,
         precision: Precision,
         similarity: Similarity,
+        rotation: BitRotation? = nil,
         lists: CoarseLists? = nil
     ) {
         rows = BlockedRows(
             storedWidth: storedHeadWidth,
             width: residentWidth,
             precision: precision,
-            similarity: similarity
+            similarity: similarity,
+            rotation: rotation
         )
         listed = lists.map { [rows] in ListedRows(rows: rows, lists: $0) }
     }
@@ -112,10 +115,24 @@ public final class ResidentShard {
     public var residentBytes: Int { listed?.byteCount ?? rows.byteCount }
 
     /// What one row costs in a sealed shard, with the spare room that later writes make.
-    public static func bytesPerRow(residentWidth: Int, precision: Precision, hasLists: Bool = false) -> Int {
-        // With lists, rows are not in the order of their ids and an index finds them.
+    ///
+    /// - Parameters:
+    ///   - residentWidth: H.
+    ///   - precision: int8 or float32.
+    ///   - bitWidth: W where the shard holds bits, else 0.
+    ///   - similarity: How the collection compares.
+    ///   - hasLists: Rows are not in the order of their ids, and an index finds them.
+    /// - Returns: Bytes, rounded up.
+    public static func bytesPerRow(
+        residentWidth: Int,
+        precision: Precision,
+        bitWidth: Int = 0,
+        similarity: Similarity = .cosine,
+        hasLists: Bool = false
+    ) -> Int {
         let row =
             BlockedRows.bytesPerRow(width: residentWidth, precision: precision) + 4 + RowDirectory.bytesPerRow
+            + (bitWidth > 0 ? BitRows.bytesPerRow(width: bitWidth, similarity: similarity) : 0)
             + (hasLists ? 4 : 0)
         return row + (row + 31) / 32
     }

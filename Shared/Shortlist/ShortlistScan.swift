@@ -27,7 +27,7 @@ public struct ShortlistColumns: Sendable, Hashable {
 ///   - queryCount: Number of queries.
 ///   - steps: The resident steps of a plan, at least one; the first one's keep bounds the answer, all are scored.
 ///   - probed: By query, the inverted lists whose rows are scanned, see ``CoarseLists/probed(by:width:probes:)``; nil:
-///     all rows are. The shards then have the lists.
+///     all rows are. The shards then have the lists, and the first step is none of bits.
 /// - Returns: By query, at most `steps[0].keep` rows, best first by the first step.
 public func scanShortlist(
     shards: [(shard: UInt16, rows: ResidentShard)],
@@ -61,16 +61,7 @@ package func scanShortlist(
         return [ShortlistColumns](repeating: empty, count: queryCount)
     }
     let prepared = steps.map { step in
-        precondition(step.precision == shape.precision, "a step in another precision than the rows")
-        return BlockQueries(
-            heads: queries,
-            count: queryCount,
-            storedWidth: shape.storedWidth,
-            dimensions: step.dimensions,
-            precision: shape.precision,
-            similarity: shape.similarity,
-            path: path
-        )
+        PreparedStep(step, heads: queries, count: queryCount, shape: shape, path: path)
     }
     for shard in shards { shard.rows.settle() }
     let held = shards.map(\.rows.rows)
@@ -81,13 +72,17 @@ package func scanShortlist(
     if let probed {
         precondition(listed.count == shards.count && probed.count == queryCount, "lists for every shard and query")
         let best = TopRows(queryCount: queryCount, keep: steps[0].keep, rowLimit: tables.rowCount, path: path)
-        scanLists(listed, tables, probed: probed, queries: prepared[0], into: best)
+        guard case .blocks(let queries) = prepared[0] else { preconditionFailure("a bit step reads no lists") }
+        scanLists(listed, tables, probed: probed, queries: queries, into: best)
         rankings = best.rankings()
     } else {
-        rankings = TopRows.ranked(queryCount: queryCount, keep: steps[0].keep, tables: tables, path: path) {
-            table,
-            pass,
-            best in
+        rankings = TopRows.ranked(
+            queryCount: queryCount,
+            keep: steps[0].keep,
+            tables: tables,
+            path: path,
+            blockRows: prepared[0].blockRows
+        ) { table, pass, best in
             prepared[0].scan(held[table], firstRow: tables.firstRow(table), pass: pass, into: best)
         }
     }
@@ -111,5 +106,65 @@ package func scanShortlist(
             )
         }
         return columns
+    }
+}
+
+/// The queries of a batch at one resident step.
+private enum PreparedStep {
+    case blocks(BlockQueries)
+    case bits(BitQueries)
+
+    init(_ step: ResolvedPlan.Step, heads: Span<Float>, count: Int, shape: BlockedRows, path: KernelPath) {
+        if step.precision == .bit {
+            guard let bits = shape.bits else { preconditionFailure("a bit step over rows without bits") }
+            self = .bits(
+                BitQueries(
+                    heads: heads,
+                    count: count,
+                    rotation: bits.rotation,
+                    dimensions: step.dimensions,
+                    similarity: shape.similarity,
+                    path: path
+                )
+            )
+        } else {
+            precondition(step.precision == shape.precision, "a step in another precision than the rows")
+            self = .blocks(
+                BlockQueries(
+                    heads: heads,
+                    count: count,
+                    storedWidth: shape.storedWidth,
+                    dimensions: step.dimensions,
+                    precision: shape.precision,
+                    similarity: shape.similarity,
+                    path: path
+                )
+            )
+        }
+    }
+
+    var blockRows: Int {
+        switch self {
+        case .blocks: RowDirectory.blockRows
+        case .bits: BitRows.blockRows
+        }
+    }
+
+    func scan(_ rows: BlockedRows, firstRow: Int, pass: TopRows.Pass, into best: TopRows) {
+        switch self {
+        case .blocks(let queries): queries.scan(rows, firstRow: firstRow, pass: pass, into: best)
+        case .bits(let queries):
+            guard let bits = rows.bits else { preconditionFailure("shards of one shape") }
+            queries.scan(bits, directory: rows.directory, firstRow: firstRow, pass: pass, into: best)
+        }
+    }
+
+    func score(query: Int, rows: BlockedRows, position: Int) -> Float {
+        switch self {
+        case .blocks(let queries): return queries.score(query: query, rows: rows, position: position)
+        case .bits(let queries):
+            guard let bits = rows.bits else { preconditionFailure("shards of one shape") }
+            return queries.score(query: query, rows: bits, position: position)
+        }
     }
 }

@@ -10,17 +10,27 @@ package final class BlockedRows {
     package let precision: Precision
     package let similarity: Similarity
     package let directory = RowDirectory()
+    /// Of the same rows, where bit stages are served.
+    package let bits: BitRows?
     private var blocks = Column<UInt8>()
     /// Root of the squared norm over the resident width (cosine), or the scale (dot).
     private var factors = Column<Float>()
 
-    package init(storedWidth: Int, width: Int, precision: Precision, similarity: Similarity) {
+    package init(
+        storedWidth: Int,
+        width: Int,
+        precision: Precision,
+        similarity: Similarity,
+        rotation: BitRotation? = nil
+    ) {
         precondition(width >= 1 && width <= storedWidth, "a resident width from 1 to the stored head's")
         precondition(precision == .int8 || precision == .float32, "resident rows are int8 or float32")
         self.storedWidth = storedWidth
         self.width = width
         self.precision = precision
         self.similarity = similarity
+        precondition(rotation.map { $0.width == storedWidth } ?? true, "a rotation of another width")
+        bits = rotation.map { BitRows(rotation: $0, similarity: similarity) }
     }
 
     /// Bytes of one row's numbers.
@@ -28,7 +38,7 @@ package final class BlockedRows {
         precision == .int8 ? (width + 3) / 4 * 4 : width * 4
     }
 
-    package var byteCount: Int { blocks.byteCount + factors.byteCount + directory.byteCount }
+    package var byteCount: Int { blocks.byteCount + factors.byteCount + directory.byteCount + (bits?.byteCount ?? 0) }
 
     package func setCapacity(_ rows: Int) {
         directory.setCapacity(rows)
@@ -41,6 +51,7 @@ package final class BlockedRows {
             filler: precision == .int8 ? 128 : 0
         )
         factors.resize(to: directory.capacity, keeping: used, filler: 0)
+        bits?.setCapacity(directory.capacity, keeping: used)
     }
 
     /// Writes a row of the stored head's width; there is room for one more.
@@ -57,6 +68,7 @@ package final class BlockedRows {
     }
 
     private func write(_ head: Span<Float>, at position: Int) {
+        bits?.set(head, at: position)
         head.withUnsafeBufferPointer { head in
             guard let values = head.baseAddress else { return }
             if precision == .int8 {
@@ -106,6 +118,7 @@ package final class BlockedRows {
         for (position, from) in order.enumerated() { newFactors.base[position] = factors.base[Int(from)] }
         blocks = newBlocks
         factors = newFactors
+        bits?.gather(order)
         directory.compact(order, byID: byID)
         directory.setCapacity(order.count)
     }

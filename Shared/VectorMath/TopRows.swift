@@ -56,17 +56,18 @@ package final class TopRows {
     /// all over the tables. A guess that turns out too high, which only the order of the data can cause, is
     /// seen by a missing row, and the scan is done again without guesses: the answer is always exact.
     ///
-    /// `scan` offers the rows of one pass over one table.
+    /// `scan` offers the rows of one pass over one table, in blocks of `blockRows`.
     package static func ranked(
         queryCount: Int,
         keep: Int,
         tables: TableList,
         path: KernelPath,
+        blockRows: Int = RowDirectory.blockRows,
         scan: (_ table: Int, _ pass: Pass, _ best: TopRows) -> Void
     ) -> [Ranking] {
         if tables.rowCount >= 2048 && keep <= tables.rowCount / 8 {
             let best = TopRows(queryCount: queryCount, keep: keep, rowLimit: tables.rowCount, path: path)
-            if best.speculate(tables, scan) { return best.rankings() }
+            if best.speculate(tables, blockRows, scan) { return best.rankings() }
         }
         let best = TopRows(queryCount: queryCount, keep: keep, rowLimit: tables.rowCount, path: path)
         for table in tables.counts.indices { scan(table, .all, best) }
@@ -74,13 +75,14 @@ package final class TopRows {
     }
 
     /// False where a guess was too high.
-    private func speculate(_ tables: TableList, _ scan: (Int, Pass, TopRows) -> Void) -> Bool {
+    private func speculate(_ tables: TableList, _ blockRows: Int, _ scan: (Int, Pass, TopRows) -> Void) -> Bool {
         var seen = 0
         var nextGuess = 128
         for pass in [Pass.sample, .rest] {
             for (table, count) in tables.counts.enumerated() {
                 scan(table, pass, self)
-                let sampled = min(count, (count + 255) / 256 * 16)
+                let stride = blockRows * Int(MRL_SAMPLE_STEP)
+                let sampled = min(count, (count + stride - 1) / stride * blockRows)
                 seen += pass == .sample ? sampled : count - sampled
                 guard seen >= nextGuess else { continue }
                 nextGuess = seen * 2

@@ -80,6 +80,20 @@ struct PlanTests {
         #expect(bit?.isUnsupported == true)
     }
 
+    @Test("a bit stage is resident where bits are held, before all others but never last")
+    func bits() throws {
+        var space = space
+        space.bitWidth = 128
+        let plan = try resolved([(64, 900, .bit), (64, 100, nil), (256, 10, nil)], in: space)
+        #expect(plan.residentCount == 2)
+        #expect(plan.steps.map(\.precision) == [.bit, .int8, .float32])
+        #expect(try resolved([(128, 900, .bit), (256, 10, nil)], in: space).residentCount == 1)
+        #expect(refusal([(129, 900, .bit), (256, 10, nil)], in: space)?.field == "plan[0].precision")
+        #expect(refusal([(64, 10, .bit)], in: space)?.field == "plan[0].precision")
+        #expect(try resolved([(32, 900, nil), (64, 100, .bit), (256, 10, nil)], in: space).residentCount == 2)
+        #expect(refusal([(64, 900, nil), (64, 100, .bit), (256, 10, nil)], in: space)?.field == "plan[1].dimensions")
+    }
+
     @Test("a model that is not Matryoshka allows its full size alone")
     func notMatryoshka() throws {
         var space = space

@@ -4,6 +4,7 @@
 // - `path` is one of MRL_PATH_*; the caller has asked mrl_path_supported.
 // - Blocked rows: blocks of 16 rows. int8: [block][width/4][16 rows][4 codes], each byte code + 128, padding 128.
 //   float32: [block][width][16 rows], padding 0.
+//   bits: blocks of 64 rows, [block][words * 8 bytes][64 rows]; byte i of a row holds bits 8i...8i+7, lowest first.
 // - A float dot has 16 lanes: lane j sums elements i = j (mod 16) in ascending order by fused multiply-add from +0,
 //   a missing tail counts as 0*0; then lanes are added 16 -> 8 -> 4 -> 2 -> 1, j with j + half.
 #pragma once
@@ -82,6 +83,44 @@ typedef struct {
 } mrl_int8_queries;
 
 void mrl_scan_int8(int path, const mrl_block_rows *rows, const mrl_int8_queries *queries, mrl_selection *selections);
+
+// Rotates each 64 of the first `width` floats by 3 rounds of seeded sign flips and a Walsh-Hadamard transform;
+// `rotated` has room for whole words of 64.
+void mrl_rotate(const float *vector, size_t width, uint64_t seed, float *rotated);
+// One bit per rotated float: it is not negative.
+void mrl_sign_bits(const float *rotated, size_t words, uint64_t *bits);
+// A query's rotated floats as -15...15.
+void mrl_bit_codes(const float *rotated, size_t words, int8_t *codes);
+// For each four codes, 60 + their sum under all 16 signs: [words * 16][16].
+void mrl_bit_tables(const int8_t *codes, size_t words, uint8_t *tables);
+// The sum of the codes, each with the sign of its bit.
+int32_t mrl_bit_dot(const int8_t *codes, const uint64_t *bits, size_t words);
+float mrl_bit_score(int32_t dot, float row_root, bool cosine);
+void mrl_pack_bits(uint8_t *blocks, size_t words, size_t row, const uint64_t *bits);
+void mrl_unpack_bits(const uint8_t *blocks, size_t words, size_t row, uint64_t *bits);
+
+enum { MRL_BIT_BLOCK = 64, MRL_BIT_WORDS_MAX = 32 };
+
+typedef struct {
+    const uint8_t *blocks; // whole blocks of 64
+    const float *roots;    // by row, used under dot: square root of the squared norm of the stored head
+    const int64_t *ids;
+    const uint16_t *live; // by 16 rows
+    size_t row_count;
+    size_t words; // of a row
+    uint32_t first_row;
+    int pass; // MRL_BLOCKS_*, over blocks of 64
+} mrl_bit_rows;
+
+typedef struct {
+    const uint8_t *tables; // [count][words * 16][16], see mrl_bit_tables
+    uint16_t *cuts;        // scratch, count
+    size_t count;
+    size_t words; // that the stage reads, at most those of a row
+    bool cosine;
+} mrl_bit_queries;
+
+void mrl_scan_bits(int path, const mrl_bit_rows *rows, const mrl_bit_queries *queries, mrl_selection *selections);
 
 typedef struct {
     const float *values; // [count][stride]

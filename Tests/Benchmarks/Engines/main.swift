@@ -34,7 +34,8 @@ let heads = (0..<Slots.shardCount).map { shard in
             storedHeadWidth: storedWidth,
             residentWidth: residentWidth,
             precision: .int8,
-            similarity: .cosine
+            similarity: .cosine,
+            rotation: BitRotation(seed: 1, width: storedWidth)
         )
     )
 }
@@ -52,9 +53,9 @@ print("resident: \(text(Double(bytes) / Double(rowCount), 1)) bytes/row at \(res
 let queryVectors = (0..<64).map { _ in random.vector(dimensions) }
 let queryHeads = queryVectors.flatMap { $0[..<storedWidth] }
 for path in KernelPath.available {
-    for width in [16, 32, 64] {
-        let step = ResolvedPlan.Step(dimensions: width, keep: keep, precision: .int8)
-        var line = "\(path.rawValue) int8 \(width):"
+    for (width, precision) in [(64, Precision.bit), (128, .bit), (16, .int8), (32, .int8), (64, .int8)] {
+        let step = ResolvedPlan.Step(dimensions: width, keep: keep, precision: precision)
+        var line = "\(path.rawValue) \(precision) \(width):"
         for count in [1, 8, 64] {
             let queries = Array(queryHeads[..<(count * storedWidth)])
             let nanoseconds = best {
