@@ -58,7 +58,20 @@ extension CoordinatorService {
         switch attempt(frames) {
         case .sent: break
         case .gone: outbox.drop()
-        case .later: outbox.add(frames, client: client, now: now)
+        case .later:
+            outbox.add(frames, client: client, now: now)
+            flushOutboxSoon()
+        }
+    }
+
+    /// libzmq does not tell when a client's queue has room again, and a client that reads makes room at once.
+    private func flushOutboxSoon() {
+        guard !isFlushPlanned else { return }
+        isFlushPlanned = true
+        _ = loop.schedule(afterMicroseconds: 1_000) { [self] in
+            isFlushPlanned = false
+            flushOutbox()
+            if !outbox.isEmpty { flushOutboxSoon() }
         }
     }
 
@@ -93,6 +106,20 @@ extension CoordinatorService {
         }
         if stopping {
             answer(.error(FrontError(.unavailable, "this coordinator is stopping", retryAfterMilliseconds: 1000)))
+            return
+        }
+        if outbox.isClogged(client) {
+            metrics.count(.overloaded, collection: 0, now: wallMinute)
+            answer(
+                .error(
+                    FrontError(
+                        .overloaded,
+                        "this client does not read its replies",
+                        allowed: "\(Outbox.unreadBytesMax) bytes of unread replies",
+                        retryAfterMilliseconds: 1000
+                    )
+                )
+            )
             return
         }
         var cost = 1

@@ -90,6 +90,22 @@ extension CoordinatorService {
         )
     }
 
+    /// Remembers how many rows each shard has, for answers that must do without it.
+    func noteRows() {
+        for record in collections.values {
+            let number = record.shape.collection
+            var rows = knownRows[number] ?? Array(repeating: 0, count: Slots.shardCount)
+            for role in [WorkerRole.rerank, .shortlist] {
+                let holding = Holding(collection: number, generation: record.shape.generation, role: role)
+                for shard in rows.indices {
+                    if let ready = directory.ready(holding, shard: UInt16(shard)).first { rows[shard] = ready.rows }
+                }
+            }
+            knownRows[number] = rows
+        }
+        if knownRows.count > collections.count { knownRows = knownRows.filter { collections[$0.key] != nil } }
+    }
+
     func renameCollections() {
         names = [:]
         for (number, record) in collections {

@@ -12,6 +12,7 @@ extension CoordinatorService {
             directory: directory,
             registry: registry,
             withoutRoom: placement.withoutRoom,
+            knownRows: knownRows,
             now: now
         )
     }

@@ -91,7 +91,9 @@ final class CoordinatorService: @unchecked Sendable {
 
     // Workers and shards.
     var registry = WorkerRegistry()
-    var directory = ShardDirectory()
+    var directory = ShardDirectory() { didSet { noteRows() } }
+    /// By collection and logical shard, the rows of a ready replica when one was last there.
+    var knownRows: [UInt32: [Int]] = [:]
     var placement = Placement()
     /// Bytes that each logical shard took when it was last reported.
     var shardBytes: [Holding: [Int]] = [:]
@@ -126,6 +128,7 @@ final class CoordinatorService: @unchecked Sendable {
     var waitReplies: [UInt64: WriteReply] = [:]
     var admission: Admission
     var outbox = Outbox()
+    var isFlushPlanned = false
     var metrics = SearchMetrics()
     var stopping = false
 
@@ -167,9 +170,10 @@ final class CoordinatorService: @unchecked Sendable {
         )
         context = Context()
         var frontOptions = SocketOptions()
-        // Bounds what a client that never reads can pile up here; more waits in the outbox, which is bounded too.
-        frontOptions.sendHighWater = 64
-        frontOptions.receiveHighWater = 256
+        // libzmq counts messages, and one may have megabytes: few in its queues, in both directions, bound what a
+        // client can pile up there. Replies that find no room wait in the outbox, which is bounded in bytes.
+        frontOptions.sendHighWater = 4
+        frontOptions.receiveHighWater = 8
         frontOptions.maxMessageBytes = Int64(FrontLimits.requestBytesMax) + 64
         frontOptions.totalBytesMax = FrontLimits.requestBytesMax + FrontLimits.headerBytesMax + 4096
         let doors = try GuardedDoors(settings)
@@ -204,7 +208,11 @@ final class CoordinatorService: @unchecked Sendable {
         every(100_000) { [self] in tick() }
         every(1_000_000) { [self] in leadershipTick() }
         every(500_000) { [self] in refreshCollections() }
-        every(5_000_000) { [self] in flushOperations() }
+        every(5_000_000) { [self] in
+            flushOperations()
+            // What a storm of large messages took goes back to the system.
+            if running.isEmpty { ServiceProcess.returnFreeMemory() }
+        }
         every(3_600_000_000) { [self] in
             // New days of the change log, its retention, and tables of dropped collections.
             if isLeader { operations.run({ try $0.maintain() }, then: { _ in }) }

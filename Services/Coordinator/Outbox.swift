@@ -9,7 +9,9 @@ struct Outbox {
     }
 
     static let bytesPerClientMax = 16 << 20
-    static let bytesMax = 256 << 20
+    static let bytesMax = 128 << 20
+    /// A client that leaves so much unread is asked to read before it asks for more.
+    static let unreadBytesMax = 1 << 20
 
     private var clients: [[UInt8]: [Entry]] = [:]
     private(set) var bytes = 0
@@ -19,6 +21,11 @@ struct Outbox {
 
     /// Whether replies of the client already wait: a new one goes behind them.
     func holds(_ client: [UInt8]) -> Bool { clients[client] != nil }
+
+    /// The client does not read what it asked for.
+    func isClogged(_ client: [UInt8]) -> Bool {
+        (clients[client]?.reduce(0) { $0 + $1.bytes } ?? 0) > Self.unreadBytesMax
+    }
 
     /// Keeps a reply, or drops and counts it.
     mutating func add(_ frames: [[UInt8]], client: [UInt8], now: UInt64) {

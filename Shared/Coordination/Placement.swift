@@ -147,7 +147,8 @@ public struct Placement: Sendable, Equatable {
                     shards[index].holder = worker
                     share[worker, default: 0] += 1
                     used[worker, default: 0] += bytes
-                } else {
+                } else if !hosts.isEmpty {
+                    // Without any worker nothing is said about room.
                     withoutRoom[holding, default: []].insert(UInt16(index))
                 }
             } else if let holder = unit.holder, draining.contains(holder),

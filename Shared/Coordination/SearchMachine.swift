@@ -28,6 +28,8 @@ public struct SearchMachine: Sendable {
         public var registry: WorkerRegistry
         /// Shards that no worker has room for.
         public var withoutRoom: [Holding: Set<UInt16>]
+        /// By collection and logical shard, the rows of a whole replica when one was last there.
+        public var knownRows: [UInt32: [Int]]
         /// Monotonic microseconds.
         public var now: UInt64
 
@@ -36,11 +38,13 @@ public struct SearchMachine: Sendable {
             directory: ShardDirectory,
             registry: WorkerRegistry,
             withoutRoom: [Holding: Set<UInt16>],
+            knownRows: [UInt32: [Int]] = [:],
             now: UInt64
         ) {
             self.directory = directory
             self.registry = registry
             self.withoutRoom = withoutRoom
+            self.knownRows = knownRows
             self.now = now
         }
 
@@ -407,8 +411,12 @@ public struct SearchMachine: Sendable {
     private mutating func scan(_ view: View) -> [Action] {
         phase = .scanning
         phaseStarted = view.now
-        rowsTotal = view.directory.rows(scanHolding)
         let route = view.directory.routeAll(scanHolding, load: view.load)
+        rowsTotal = view.directory.rows(scanHolding)
+        // What is missing counts with what it had.
+        if let known = view.knownRows[shape.collection] {
+            for shard in route.missing { rowsTotal += known[Int(shard)] }
+        }
         for shard in route.missing {
             let noRoom = view.withoutRoom[scanHolding]?.contains(shard) ?? false
             outcomes[Int(shard)] = noRoom ? .noCapacity : .unavailable

@@ -28,6 +28,9 @@ public enum ServiceProcess {
         Int(platform_resident_bytes())
     }
 
+    /// Gives freed memory back to the system; takes milliseconds, so not while requests wait.
+    public static func returnFreeMemory() { platform_return_free_memory() }
+
     /// Raises the limit of open files as far as allowed: with too few, accepting connections spins.
     ///
     /// - Returns: The limit now in force.

@@ -128,7 +128,7 @@ struct FNV {
 
 extension SearchRequest {
     fileprivate init(_ reader: HeaderReader) throws(FrontError) {
-        for field in ["recall_target", "filter"] where reader[field] != nil {
+        for field in ["recall_target", "filter"] where reader[field] != nil && reader[field] != .null {
             throw FrontError(.unsupported, field: field, "\(field) has its place in the protocol and is not served")
         }
         try reader.allow(

@@ -107,17 +107,17 @@ public struct JSONParser {
 
     private mutating func parseObject() throws(JSONError) -> [JSONValue.Member] {
         var members: [JSONValue.Member] = []
-        var seen: Set<String> = []
+        var seen: Set<[UInt8]> = []
         try parseMembers { (key, parser) throws(JSONError) in
             // Swift's == is canonical equivalence; keys are the same only if their bytes are.
-            let mayRepeat: Bool
+            let isRepeated: Bool
             if members.count < 16 {
-                mayRepeat = members.contains { $0.key == key }
+                isRepeated = members.contains { $0.key.utf8.elementsEqual(key.utf8) }
             } else {
-                if seen.isEmpty { seen = Set(members.map(\.key)) }
-                mayRepeat = !seen.insert(key).inserted
+                if seen.isEmpty { seen = Set(members.map { Array($0.key.utf8) }) }
+                isRepeated = !seen.insert(Array(key.utf8)).inserted
             }
-            if mayRepeat, members.contains(where: { $0.key.utf8.elementsEqual(key.utf8) }) {
+            if isRepeated {
                 throw parser.failure("key \"\(key.prefix(64))\" is repeated")
             }
             members.append(.init(key, try parser.parseValue()))

@@ -112,6 +112,17 @@ struct PlacementTests {
         #expect(placement.withoutRoom[holding]?.count == 54)
     }
 
+    @Test("says nothing about room where there is no worker at all")
+    func withoutWorkers() {
+        var placement = Placement()
+        placement.update(
+            demands: [Placement.Demand(holding: holding, shardBytes: Array(repeating: 1, count: 64))],
+            hosts: [:],
+            directory: ShardDirectory(WorkerRegistry())
+        )
+        #expect(placement.withoutRoom.isEmpty)
+    }
+
     @Test("gives a rerank worker shards beyond its capacity, which says where they go first")
     func rerankBeyondCapacity() {
         let rerank = Holding(collection: 1, generation: 1, role: .rerank)

@@ -159,6 +159,18 @@ struct SearchMachineTests {
         #expect(scans(lenient.start(view(without: [2]))).map(\.worker) == [1])
     }
 
+    @Test("counts the rows of missing shards as they were last known")
+    func rowsOfMissingShards() throws {
+        var machine = try machine()
+        var view = view(without: [2])
+        view.knownRows = [1: Array(repeating: 10, count: 64)]
+        guard case .fail(let error)? = machine.start(view).first else {
+            Issue.record("half of the shards are missing")
+            return
+        }
+        #expect(error.coverage?.rowsTotal == 640)
+    }
+
     @Test("sends shards that are not there to another worker, or counts them as missing")
     func notHere() throws {
         var machine = try machine(minCoverage: 0.4)

@@ -128,7 +128,7 @@ struct Refusal: CustomTestStringConvertible {
         .search(#""plan":[{"dimensions":16}]"#, .badPlan, "plan[0].keep"),
         .search(#""plan":[{"dimensions":16,"keep":1,"dims":2}]"#, .badPlan, "plan[0].dims"),
         .search(#""plan":[[16,100],[32,10]],"k":9"#, .badPlan, "k"),
-        .search(vectors([1, 2], "[1,2]"), .unsupported, "filter", rest: #","filter":null"#),
+        .search(vectors([1, 2], "[1,2]"), .unsupported, "filter", rest: #","filter":{}"#),
         .search(vectors([1, 2], "[1,3]"), .badFrame, "buffers[0].shape"),
         .search(vectors([1, 2], "[4294967295,4294967295]"), .badFrame, "buffers[0].shape"),
         .search(vectors([1, 2], "[9223372036854775807,2]"), .badHeader, "buffers[0].shape"),

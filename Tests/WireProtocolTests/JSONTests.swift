@@ -74,6 +74,25 @@ struct JSONTests {
         #expect(throws: JSONError.self) { try parse("{" + (members + ["\"k17\":0"]).joined(separator: ",") + "}") }
     }
 
+    @Test("keys that are alike to readers but not in their bytes are different, and many of them cost no more")
+    func canonicallyEqualKeys() throws {
+        // Each key spells one word of é with other choices of composed and decomposed letters.
+        let count = 1 << 13
+        let members = (0..<count).map { number in
+            let word = (0..<13).map { number >> $0 & 1 == 0 ? "\u{E9}" : "e\u{301}" }.joined()
+            return "\"\(word)\":\(number)"
+        }
+        let start = ContinuousClock.now
+        let value = try JSONValue(parsing: Array("{\(members.joined(separator: ","))}".utf8))
+        guard case .object(let parsed) = value else { return #expect(Bool(false)) }
+        #expect(parsed.count == count)
+        // Compared one with another, they take a minute; no machine is so slow that a linear pass takes ten seconds.
+        #expect(start.duration(to: .now) < .seconds(10))
+        #expect(throws: JSONError.self) {
+            try JSONValue(parsing: Array("{\(members.joined(separator: ",")),\(members[7])}".utf8))
+        }
+    }
+
     @Test("writes what it reads")
     func writes() throws {
         let text = #"{"a":[1,-2,1.5,null,true,"\u0000\u001f\"\\\n€"],"b":{},"c":[]}"#

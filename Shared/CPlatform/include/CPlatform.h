@@ -37,6 +37,9 @@ uint64_t platform_raise_open_file_limit(void);
 /// Resident bytes of this process, 0 when unknown.
 uint64_t platform_resident_bytes(void);
 
+/// Gives freed memory back to the system, where the C library can.
+void platform_return_free_memory(void);
+
 /// What stands at a unix socket path.
 enum platform_socket_state {
     PLATFORM_SOCKET_ABSENT = 0,
