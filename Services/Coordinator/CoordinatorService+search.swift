@@ -200,9 +200,10 @@ extension CoordinatorService {
             case .fail(let error):
                 metrics.recordFailure(
                     error,
-                    collection: shape.collection,
+                    of: machine,
                     minute: wallMinute,
-                    microseconds: Int(now - entry.started)
+                    microseconds: Int(now - entry.started),
+                    slowMicroseconds: settings[.slowSearchMilliseconds] * 1000
                 )
                 finish(key, .error(error))
             }

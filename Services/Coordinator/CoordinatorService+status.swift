@@ -124,6 +124,7 @@ extension CoordinatorService {
                     .init("p95_ms", ms(0.95)), .init("p99_ms", ms(0.99)),
                     int("rejected", metrics.errors.values.reduce(0, +)), int("malformed", metrics.malformed),
                     int("dropped_replies", outbox.dropped), int("late_answers", metrics.late),
+                    int("dropped_slow_searches", metrics.slowDropped),
                     int("resident_bytes", ServiceProcess.residentBytes()),
                     .init("moving", .bool(placement.isMoving)),
                     .init("database_reachable", .bool(databaseReachable)),
@@ -166,17 +167,17 @@ extension CoordinatorService {
                 }
             )
         }
-        let slow = metrics.slow.map {
+        let slow = metrics.takeSlow().map {
             SlowSearchRow(
-                traceID: Self.hex($0.trace.0) + Self.hex($0.trace.1),
+                traceID: Self.hex($0.trace.high) + Self.hex($0.trace.low),
                 coordinator: incarnation,
                 collection: $0.collection,
                 plan: $0.plan,
-                totalMicroseconds: $0.micros,
+                totalMicroseconds: $0.microseconds,
                 stageTimings: $0.timings,
                 coverage: $0.coverage,
                 hits: $0.hits,
-                error: nil
+                error: $0.error
             )
         }
         let workers = registry.workers.values.map { worker in
@@ -216,8 +217,7 @@ extension CoordinatorService {
         }
         let leads = isLeader
         metrics.minutes = metrics.minutes.filter { $0.key.minute >= minute - 1 }
-        metrics.slow = []
-        operations.run(
+        let isTaken = operations.run(
             { [coverage] store in
                 if !rollups.isEmpty { try store.recordSearchRollup(rollups) }
                 if !slow.isEmpty { try store.recordSlowSearches(slow) }
@@ -228,10 +228,12 @@ extension CoordinatorService {
             },
             then: { [self] result in
                 if case .failure(let error) = result {
+                    metrics.lost(slow.count)
                     log.debug("operations not recorded", metadata: ["reason": "\(error)"])
                 }
             }
         )
+        if !isTaken { metrics.lost(slow.count) }
     }
 
     private static func hex(_ value: UInt64) -> String {

@@ -1,3 +1,4 @@
+import Coordination
 import DocumentStore
 import Matryoshka
 import ServiceRuntime
@@ -18,12 +19,21 @@ struct SearchMetrics {
     }
 
     var minutes: [Key: Minute] = [:]
-    var slow:
-        [(
-            collection: UInt32, trace: (UInt64, UInt64), plan: String, micros: Int, timings: String, coverage: Double,
-            hits: Int
-        )] = []
-    var slowDropped = 0
+    /// A search that took long, answered or not.
+    struct SlowSearch {
+        var collection: UInt32
+        var trace: (high: UInt64, low: UInt64)
+        var plan: String
+        var microseconds: Int
+        var timings: String
+        var coverage: Double
+        var hits: Int
+        var error: String?
+    }
+
+    private(set) var slow: [SlowSearch] = []
+    /// Slow searches that were not written down, because there were too many or the database did not take them.
+    private(set) var slowDropped = 0
     var malformed = 0
     var late = 0
     var errors: [String: Int] = [:]
@@ -47,24 +57,65 @@ struct SearchMetrics {
         entry.latency.record(microseconds: UInt64(micros))
         minutes[Key(minute: minute, collection: collection)] = entry
         guard micros >= slowMicroseconds else { return }
-        guard slow.count < Self.slowMax else {
-            slowDropped += 1
-            return
-        }
-        let times = reply.timings
-        let text =
-            "{\"encode\":\(times.encode?.totalMicroseconds ?? 0),\"shortlist\":\(times.shortlist?.totalMicroseconds ?? 0),"
-            + "\"rerank\":\(times.rerank?.totalMicroseconds ?? 0),\"fetch\":\(times.fetchMicroseconds),"
-            + "\"merge\":\(times.mergeMicroseconds)}"
-        slow.append(
-            (
-                collection, (reply.traceHigh, reply.traceLow), reply.plan.plan.description, micros, text,
-                reply.coverage.fraction, reply.hits.reduce(0) { $0 + $1.count }
+        add(
+            SlowSearch(
+                collection: collection,
+                trace: (reply.traceHigh, reply.traceLow),
+                plan: reply.plan.plan.description,
+                microseconds: micros,
+                timings: Self.text(reply.timings),
+                coverage: reply.coverage.fraction,
+                hits: reply.hits.reduce(0) { $0 + $1.count }
             )
         )
     }
 
-    mutating func recordFailure(_ error: FrontError, collection: UInt32, minute: Int, microseconds: Int) {
+    private mutating func add(_ search: SlowSearch) {
+        if slow.count < Self.slowMax { slow.append(search) } else { slowDropped += 1 }
+    }
+
+    /// What has gathered, to be written; what cannot be is told to ``lost(_:)``.
+    mutating func takeSlow() -> [SlowSearch] {
+        defer { slow = [] }
+        return slow
+    }
+
+    mutating func lost(_ count: Int) { slowDropped += count }
+
+    private static func text(_ times: SearchTimings) -> String {
+        func stage(_ stage: SearchTimings.StageTiming?) -> String {
+            guard let stage else { return "null" }
+            return "{\"total\":\(stage.totalMicroseconds),\"queue\":\(stage.queueMicroseconds),"
+                + "\"compute\":\(stage.computeMicroseconds),\"transport\":\(stage.transportMicroseconds)}"
+        }
+        return "{\"queue\":\(times.queueMicroseconds),\"encode\":\(stage(times.encode)),"
+            + "\"shortlist\":\(stage(times.shortlist)),\"rerank\":\(stage(times.rerank)),"
+            + "\"fetch\":\(times.fetchMicroseconds),\"merge\":\(times.mergeMicroseconds)}"
+    }
+
+    /// Counts a search that was refused or ran out of time; `machine` knows how far it came.
+    mutating func recordFailure(
+        _ error: FrontError,
+        of machine: SearchMachine,
+        minute: Int,
+        microseconds: Int,
+        slowMicroseconds: Int
+    ) {
+        let collection = machine.shape.collection
+        if microseconds >= slowMicroseconds {
+            add(
+                SlowSearch(
+                    collection: collection,
+                    trace: machine.trace,
+                    plan: machine.plan.plan.description,
+                    microseconds: microseconds,
+                    timings: Self.text(machine.timings),
+                    coverage: error.coverage?.fraction ?? 0,
+                    hits: 0,
+                    error: error.code.rawValue
+                )
+            )
+        }
         searches += 1
         minutes[Key(minute: minute, collection: collection), default: Minute()].searches += 1
         minutes[Key(minute: minute, collection: collection), default: Minute()]

@@ -68,7 +68,7 @@ public struct SearchMachine: Sendable {
     /// Its plan.
     public let plan: ResolvedPlan
     /// For the reply.
-    private let trace: (high: UInt64, low: UInt64)
+    public let trace: (high: UInt64, low: UInt64)
     /// Receipt.
     public let started: UInt64
 
@@ -103,7 +103,8 @@ public struct SearchMachine: Sendable {
     private var rescoredNewer = 0
     private var gone = 0
     private var phaseStarted: UInt64
-    private var timings = SearchTimings()
+    /// Where the time went so far.
+    public private(set) var timings = SearchTimings()
 
     /// Makes a machine for a request that fits the collection.
     public init(

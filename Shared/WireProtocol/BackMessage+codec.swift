@@ -60,6 +60,9 @@ extension BackHeader {
         )
         let payloadBytes = try reader.read(UInt64.self)
         guard bytes[72...].allSatisfy({ $0 == 0 }) else { throw .badHeader("a reserved byte is not 0") }
+        guard header.incarnation <= UInt64(Int64.max), header.epoch <= UInt64(Int64.max),
+            header.generation <= BackLimits.generationMax
+        else { throw .badHeader("a number is beyond what is ever given out") }
         return (header, payloadBytes)
     }
 }
@@ -281,6 +284,7 @@ extension ByteReader {
         columns.scores.reserveCapacity(stages)
         for _ in 0..<stages { columns.scores.append(try readColumn(Float.self, count: count)) }
         columns.shards = try readColumn(UInt16.self, count: count)
+        guard columns.shards.allSatisfy({ $0 < Slots.shardCount }) else { throw .badPayload("no such shard") }
         return columns
     }
 

@@ -3,6 +3,14 @@ import Matryoshka
 // The records of the back protocol that travel as JSON. Keys that are not known are passed over, since both sides
 // have agreed on a version at registration. A number above 2^63 - 1 is written as a string of its digits.
 
+/// What numbers of the back protocol may be: sums of many of them still fit an Int.
+enum BackLimits {
+    static let countMax = 1 << 48
+    static let creditMax = 1 << 20
+    static let millisecondsMax = 86_400_000
+    static let generationMax = UInt32(Int32.max)
+}
+
 /// A JSON object whose members are fetched by key and type.
 struct RecordReader {
     private let members: JSONValue
@@ -32,6 +40,13 @@ struct RecordReader {
     func bool(_ key: String) throws(BackDecodeError) -> Bool {
         guard case .bool(let value)? = members[key] else { throw wrong(key, "true or false") }
         return value
+    }
+
+    /// A whole number that a receiver can add up and convert: a limit far below that of its type, where one is given.
+    func integer<T: FixedWidthInteger>(_ key: String, max: T) throws(BackDecodeError) -> T {
+        let number: T = try integer(key)
+        guard number <= max else { throw wrong(key, "an integer from 0 to \(max)") }
+        return number
     }
 
     func integer<T: FixedWidthInteger>(_ key: String) throws(BackDecodeError) -> T {
@@ -105,8 +120,8 @@ extension Register {
             pid: try json.integer("pid"),
             build: try json.string("build"),
             protocolVersions: try json.integers("protocol_versions"),
-            capacityBytes: try json.integer("capacity_bytes"),
-            credit: try json.integer("credit"),
+            capacityBytes: try json.integer("capacity_bytes", max: BackLimits.countMax),
+            credit: try json.integer("credit", max: BackLimits.creditMax),
             shards: try ShardReport.list(json.records("shards"))
         )
         guard protocolVersions.count == 2, protocolVersions[0] <= protocolVersions[1] else {
@@ -151,11 +166,11 @@ extension ShardReport {
             reports.append(
                 ShardReport(
                     collection: try json.integer("collection"),
-                    generation: try json.integer("generation"),
-                    shard: try json.integer("shard"),
+                    generation: try json.integer("generation", max: BackLimits.generationMax),
+                    shard: try json.integer("shard", max: UInt16(Slots.shardCount - 1)),
                     state: try json.word("state"),
-                    rows: try json.integer("rows"),
-                    bytes: try json.integer("bytes"),
+                    rows: try json.integer("rows", max: BackLimits.countMax),
+                    bytes: try json.integer("bytes", max: BackLimits.countMax),
                     applied: try json.string("applied")
                 )
             )
@@ -174,9 +189,9 @@ extension Registered {
 
     init(json: RecordReader) throws(BackDecodeError) {
         self.init(
-            incarnation: try json.integer("incarnation"),
-            heartbeatMilliseconds: try json.integer("heartbeat_ms"),
-            leaseMilliseconds: try json.integer("lease_ms"),
+            incarnation: try json.integer("incarnation", max: UInt64(Int64.max)),
+            heartbeatMilliseconds: try json.integer("heartbeat_ms", max: BackLimits.millisecondsMax),
+            leaseMilliseconds: try json.integer("lease_ms", max: BackLimits.millisecondsMax),
             coordinator: try json.string("coordinator")
         )
     }
@@ -210,11 +225,11 @@ extension Heartbeat {
 
     init(json: RecordReader) throws(BackDecodeError) {
         self.init(
-            inFlight: try json.integer("in_flight"),
-            progressAgeMilliseconds: try json.integer("progress_age_ms"),
+            inFlight: try json.integer("in_flight", max: BackLimits.countMax),
+            progressAgeMilliseconds: try json.integer("progress_age_ms", max: BackLimits.countMax),
             shards: try ShardReport.list(json.records("shards")),
-            residentBytes: try json.integer("resident_bytes"),
-            answered: try json.integer("answered"),
+            residentBytes: try json.integer("resident_bytes", max: BackLimits.countMax),
+            answered: try json.integer("answered", max: UInt64(Int64.max)),
             draining: try json.bool("draining"),
             databaseReachable: try json.bool("database_reachable")
         )
@@ -265,8 +280,8 @@ extension Trained {
     init(json: RecordReader) throws(BackDecodeError) {
         self.init(
             artefact: try json.integer("artefact"),
-            rows: try json.integer("rows"),
-            milliseconds: try json.integer("duration_ms")
+            rows: try json.integer("rows", max: BackLimits.countMax),
+            milliseconds: try json.integer("duration_ms", max: BackLimits.countMax)
         )
     }
 }
@@ -324,7 +339,7 @@ extension WireShape {
                 index: try CollectionIndex(json: index),
                 rotation: try json.word("rotation"),
                 learntRotation: try json.integer("learnt_rotation"),
-                generation: try json.integer("generation")
+                generation: try json.integer("generation", max: BackLimits.generationMax)
             )
         )
         // A worker sizes its rows by these.
