@@ -8,6 +8,7 @@
 // - A float dot has 16 lanes: lane j sums elements i = j (mod 16) in ascending order by fused multiply-add from +0,
 //   a missing tail counts as 0*0; then lanes are added 16 -> 8 -> 4 -> 2 -> 1, j with j + half.
 #pragma once
+#include "graph.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
