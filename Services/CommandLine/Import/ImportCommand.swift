@@ -11,7 +11,9 @@ struct ImportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "import",
         abstract: "Make corpora, and fill collections from them.",
-        subcommands: [ImportDebianCommand.self, ImportDocumentsCommand.self, ImportPendingCommand.self]
+        subcommands: [
+            ImportDebianCommand.self, ImportWordNetCommand.self, ImportDocumentsCommand.self, ImportPendingCommand.self,
+        ]
     )
 }
 
