@@ -21,6 +21,7 @@ struct MatryoshkaCommand: ParsableCommand {
         subcommands: [
             UpCommand.self, DownCommand.self, ScaleCommand.self, StatusCommand.self, SearchCommand.self,
             ImportCommand.self, TrainCommand.self, CollectionsCommand.self, EvaluateCommand.self, BenchmarkCommand.self,
+            PlanCommand.self,
             MigrateCommand.self, KeysCommand.self, SettingsCommand.self,
         ]
     )

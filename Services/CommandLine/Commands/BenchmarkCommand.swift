@@ -12,7 +12,7 @@ struct BenchmarkCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "benchmark",
         abstract: "Measure searches, reranking, loading, and memory.",
-        subcommands: [Search.self, Rerank.self, Load.self, Memory.self],
+        subcommands: [Search.self, Rerank.self, Load.self, Memory.self, ClusterBenchmarkCommand.self],
         defaultSubcommand: Search.self
     )
 
@@ -269,18 +269,11 @@ struct BenchmarkCommand: ParsableCommand {
                 if let worker = report.workers.first(where: { $0.role == "shortlist" }), worker.rows >= documents {
                     let seconds = now() - started
                     sleep(2)
-                    return (residentBytes(worker.pid), seconds)
+                    return (OwnCluster.residentBytes(worker.pid), seconds)
                 }
                 guard now() - started < 900 else { throw StartupFailure("the worker does not load all rows") }
                 pause(milliseconds: 50)
             }
-        }
-
-        private func residentBytes(_ pid: Int) -> Int {
-            for line in (readFile("/proc/\(pid)/status") ?? "").split(separator: "\n") where line.hasPrefix("VmRSS:") {
-                return (Int(line.filter(\.isNumber)) ?? 0) * 1024
-            }
-            return 0
         }
     }
 }
