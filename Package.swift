@@ -106,6 +106,7 @@ let package = Package(
         tests("EncodingTests", ["Encoding"]),
         tests("LearningTests", ["Learning", "Encoding"]),
         tests("EvaluationTests", ["Evaluation", "Matryoshka"]),
+        tests("RetrievalTestingTests", ["RetrievalTesting"]),
         tests("CorporaTests", ["Corpora"]),
         tests("WireProtocolTests", ["WireProtocol", "Matryoshka"]),
         tests("CoordinationTests", ["Coordination", "WireProtocol", "Matryoshka"]),
@@ -136,13 +137,21 @@ let package = Package(
 )
 
 if ProcessInfo.processInfo.environment["MRL_BENCHMARKS"] != nil {
-    package.targets.append(
+    package.targets += [
         .executableTarget(
             name: "engine-benchmarks",
             dependencies: ["Matryoshka", "VectorMath", "Shortlist", "Reranking", "RetrievalTesting"],
             path: "Tests/Benchmarks/Engines"
-        )
-    )
+        ),
+        .executableTarget(
+            name: "retrieval-benchmark",
+            dependencies: [
+                "Matryoshka", "VectorMath", "Shortlist", "Reranking", "Encoding", "Corpora", "Evaluation",
+                "RetrievalTesting", arguments,
+            ],
+            path: "Tests/Benchmarks/Retrieval"
+        ),
+    ]
 }
 
 // One set of rules for every Swift target. The C targets take none of them.

@@ -1,0 +1,117 @@
+import ArgumentParser
+import Evaluation
+import FoundationEssentials
+import Matryoshka
+import VectorMath
+
+/// Measures our engines in process, over one data set.
+struct MeasureCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "measure",
+        abstract: "Measure our engines in process, on one thread each for single queries."
+    )
+
+    /// Each makes its index and measures its settings.
+    enum Method: String, ExpressibleByArgument, CaseIterable {
+        case flat
+        case full
+    }
+
+    @Argument(help: "Folder of the data set.") var data: String
+    @Option(help: "Folder of results.") var output: String
+    @Option(help: "Take the first rows alone.") var rows: Int?
+    @Option(help: "Methods: \(Method.allCases.map(\.rawValue).joined(separator: ", ")).", transform: Self.methods)
+    var methods = Method.allCases
+    @Option(help: "Queries of a batch.") var batch = 128
+    @Option(help: "Threads of batched runs.") var threads = 1
+    @Option(help: "Seconds of each single and each batched run.") var seconds = 2.0
+
+    private static func methods(_ text: String) throws -> [Method] {
+        try text.split(separator: ",").map { name in
+            guard let method = Method(rawValue: String(name)) else {
+                throw ValidationError("there is no method \(name)")
+            }
+            return method
+        }
+    }
+
+    func run() throws {
+        let data = try DataSet(self.data, rows: rows)
+        try FileManager.default.createDirectory(atPath: output, withIntermediateDirectories: true)
+        let watch = Stopwatch(ofThread: true)
+        let vectors = FullVectors(data)
+        note("full vectors: \(data.rows) rows, \(watch.seconds) s")
+        let queries = data.queryValues
+        var results: [ResultRow] = []
+
+        func measure(_ method: some SearchMethod, build: (wall: Double, processor: Double)) throws {
+            var row = ResultRow(
+                engine: "ours",
+                method: method.name,
+                setting: method.setting,
+                rows: data.rows,
+                dimensions: data.dimensions,
+                threads: threads
+            )
+            row.memoryBytes = Double(method.memoryBytes)
+            (row.buildSeconds, row.buildProcessorSeconds) = build
+            let limits = TimeLimits(singleSeconds: seconds, batchedSeconds: seconds)
+            method.measureSingle(queries, dimensions: data.dimensions, limits: limits, into: &row)
+            let found = method.measureBatched(
+                queries,
+                dimensions: data.dimensions,
+                batch: batch,
+                threads: threads,
+                limits: limits,
+                into: &row
+            )
+            row.found = "ours-\(data.rows)-\(results.count).npy"
+            try write(found, to: "\(output)/\(row.found!)")
+            note(
+                "\(method.name) \(method.setting): \(row.singleProcessorMilliseconds ?? 0) ms, \(row.batchedPerCoreSecond ?? 0) q/s/core"
+            )
+            results.append(row)
+        }
+
+        for method in methods {
+            switch method {
+            case .flat:
+                // Each width as a collection would hold it that always starts there.
+                for (width, keeps) in [
+                    (16, [200, 400, 1000]), (32, [100, 200, 400, 1000]), (64, [50, 100, 200, 400]),
+                    (128, [50, 100, 200]),
+                ]
+                where width < data.dimensions {
+                    let watch = Stopwatch(ofThread: true)
+                    let heads = Heads(data, residentWidth: width)
+                    let build = (watch.seconds, watch.processorSeconds)
+                    for keep in keeps {
+                        let stages = [
+                            Stage(dimensions: width, keep: keep),
+                            Stage(dimensions: data.dimensions, keep: DataSet.neighbours),
+                        ]
+                        try measure(try FlatMethod(heads: heads, vectors: vectors, stages: stages), build: build)
+                    }
+                }
+            case .full:
+                try measure(FullScanMethod(vectors: vectors), build: (0, 0))
+            }
+        }
+        let environment = ["kernels": KernelPath.current.rawValue, "rows": "float32 in memory"]
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        try encoder.encode(ResultFile(environment: environment, results: results))
+            .write(to: URL(fileURLWithPath: "\(output)/ours-\(data.rows).json"))
+    }
+
+    private func write(_ found: [[Int]], to path: String) throws {
+        let width = DataSet.neighbours
+        try MatrixFile.create(path, rows: found.count, columns: width, element: .int32) { place in
+            let values = place.assumingMemoryBound(to: Int32.self)
+            for (query, rows) in found.enumerated() {
+                for rank in 0..<width { values[query * width + rank] = rank < rows.count ? Int32(rows[rank]) : -1 }
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+import Evaluation
+import Matryoshka
+import Reranking
+import Shortlist
+import VectorMath
+
+/// One way to search, over an index that is there already.
+///
+/// Searches may run on several threads at once.
+protocol SearchMethod: Sendable {
+    /// A line of the plot.
+    var name: String { get }
+    /// The point on it.
+    var setting: String { get }
+    /// Bytes of the index.
+    var memoryBytes: Int { get }
+    /// By query, the rows found, best first.
+    func search(_ queries: Span<Float>, count: Int) -> [[Int]]
+}
+
+/// The full vectors that every method reranks with or scans.
+struct FullVectors: @unchecked Sendable {
+    // @unchecked: filled by `init`, read alone afterwards.
+    let shards: [(shard: UInt16, rows: VectorShard)]
+    let dimensions: Int
+
+    init(_ data: DataSet) {
+        dimensions = data.dimensions
+        shards = (0..<UInt16(Slots.shardCount)).map { number in
+            let shard = VectorShard(
+                dimensions: data.dimensions,
+                storedHeadWidth: min(128, data.dimensions),
+                similarity: .cosine
+            )
+            shard.reserve(rows: (data.rows + Slots.shardCount - 1) / Slots.shardCount)
+            return (number, shard)
+        }
+        for row in 0..<data.rows {
+            data.base.withFloats(row..<row + 1) { vector in
+                shards[row % shards.count].rows.upsert(
+                    id: Int64(row),
+                    version: 1,
+                    vector: vector.span,
+                    externalID: ""
+                )
+            }
+        }
+        for shard in shards { shard.rows.seal() }
+    }
+
+    var bytes: Int { shards.reduce(0) { $0 + $1.rows.residentBytes } }
+}
+
+/// The heads of all rows.
+struct Heads: @unchecked Sendable {
+    // @unchecked: filled by `init`, read alone afterwards.
+    let shards: [(shard: UInt16, rows: ResidentShard)]
+    let storedWidth: Int
+    let residentWidth: Int
+
+    init(_ data: DataSet, residentWidth: Int) {
+        self.residentWidth = residentWidth
+        let storedWidth = min(128, data.dimensions)
+        self.storedWidth = storedWidth
+        shards = (0..<UInt16(Slots.shardCount)).map { number in
+            let shard = ResidentShard(
+                storedHeadWidth: storedWidth,
+                residentWidth: residentWidth,
+                precision: .int8,
+                similarity: .cosine
+            )
+            shard.reserve(rows: (data.rows + Slots.shardCount - 1) / Slots.shardCount)
+            return (number, shard)
+        }
+        for row in 0..<data.rows {
+            data.base.withFloats(row..<row + 1) { vector in
+                shards[row % shards.count].rows.upsert(
+                    id: Int64(row),
+                    version: 1,
+                    head: vector.extracting(first: storedWidth).span
+                )
+            }
+        }
+        for shard in shards { shard.rows.seal() }
+    }
+
+    var bytes: Int { shards.reduce(0) { $0 + $1.rows.residentBytes } }
+}
+
+extension UnsafeBufferPointer<Float> {
+    func extracting(first count: Int) -> UnsafeBufferPointer<Float> { UnsafeBufferPointer(rebasing: self[..<count]) }
+}
+
+/// Every head is scanned, the best are scored at full size: what shortlist and rerank workers do together.
+struct FlatMethod: SearchMethod {
+    let heads: Heads
+    let vectors: FullVectors
+    let plan: ResolvedPlan
+
+    /// Stages before the last are resident as far as the heads reach.
+    init(heads: Heads, vectors: FullVectors, stages: [Stage]) throws {
+        self.heads = heads
+        self.vectors = vectors
+        plan = try Plan(stages: stages).resolved(
+            in: PlanSpace(
+                dimensions: vectors.dimensions,
+                smallestDimensions: 8,
+                residentWidth: heads.residentWidth,
+                residentPrecision: .int8
+            )
+        )
+    }
+
+    var name: String { "flat" }
+    var setting: String { plan.plan.description }
+    var memoryBytes: Int { heads.bytes }
+
+    func search(_ queries: Span<Float>, count: Int) -> [[Int]] {
+        let width = vectors.dimensions
+        var queryHeads: [Float] = []
+        queryHeads.reserveCapacity(count * heads.storedWidth)
+        for query in 0..<count {
+            for j in 0..<heads.storedWidth { queryHeads.append(queries[query * width + j]) }
+        }
+        let lists = scanShortlist(
+            shards: heads.shards,
+            queries: queryHeads.span,
+            queryCount: count,
+            steps: Array(plan.steps[..<plan.residentCount])
+        )
+        return lists.enumerated().map { query, list in
+            funnel(list, query: queries.extracting(query * width..<(query + 1) * width))
+        }
+    }
+
+    private func funnel(_ list: ShortlistColumns, query: Span<Float>) -> [Int] {
+        // Places in the list; resident steps are scored already.
+        var left = Array(list.ids.indices)
+        for step in 1..<max(1, plan.residentCount) {
+            left = best(left, list.ids, plan.steps[step].keep) { list.scores[step][left[$0]] }
+        }
+        let prepared = PreparedQuery(vector: query, storedHeadWidth: heads.storedWidth, similarity: .cosine)
+        for step in plan.residentCount..<plan.steps.count {
+            let ids = left.map { list.ids[$0] }
+            let scores = rescore(ids: ids, query: prepared, plan: plan, steps: step..<step + 1) { place in
+                vectors.shards[Int(ids[place]) % vectors.shards.count].rows
+            }.scores[0]
+            left = best(left, list.ids, plan.steps[step].keep) { scores[$0] }
+        }
+        return left.map { Int(list.ids[$0]) }
+    }
+
+    /// Those of `left` that score best, ties by id; inserted one by one, since few of many are kept.
+    private func best(_ left: [Int], _ ids: [Int64], _ keep: Int, score: (Int) -> Float) -> [Int] {
+        var kept: [(score: Float, place: Int)] = []
+        kept.reserveCapacity(keep + 1)
+        func isBetter(_ new: (score: Float, place: Int), _ old: (score: Float, place: Int)) -> Bool {
+            new.score > old.score || (new.score == old.score && ids[new.place] < ids[old.place])
+        }
+        for (number, place) in left.enumerated() {
+            let new = (score: score(number), place: place)
+            if kept.count == keep, !isBetter(new, kept[keep - 1]) { continue }
+            var at = kept.count
+            while at > 0, isBetter(new, kept[at - 1]) { at -= 1 }
+            kept.insert(new, at: at)
+            if kept.count > keep { kept.removeLast() }
+        }
+        return kept.map(\.place)
+    }
+}
+
+/// All full vectors are scanned.
+struct FullScanMethod: SearchMethod {
+    let vectors: FullVectors
+
+    var name: String { "full scan" }
+    var setting: String { "\(vectors.dimensions):10" }
+    var memoryBytes: Int { vectors.bytes }
+
+    func search(_ queries: Span<Float>, count: Int) -> [[Int]] {
+        scanFull(
+            shards: vectors.shards,
+            queries: queries,
+            queryCount: count,
+            step: .init(dimensions: vectors.dimensions, keep: DataSet.neighbours, precision: .float32)
+        ).map { $0.ids.map { Int($0) } }
+    }
+}
