@@ -16,8 +16,6 @@ struct SyntheticCluster {
         self.residentWidth = residentWidth
     }
 
-    var home: Home { cluster.home }
-
     /// Stops all processes and removes the folder.
     func remove() { cluster.remove() }
 

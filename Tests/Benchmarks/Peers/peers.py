@@ -220,7 +220,7 @@ class Run:
 
     def prefix(self):
         self.flat_index()
-        for width, keeps in [(16, [400, 1000]), (32, [200, 400]), (64, [100, 200]), (128, [50, 100])]:
+        for width, keeps in [(16, [400, 1000]), (32, [200, 400]), (64, [100, 200, 1000]), (128, [50, 100, 400, 1000])]:
             if width >= self.dimensions:
                 continue
             with Build() as build:
@@ -244,8 +244,8 @@ class Run:
                 for chunk in self.chunks():
                     index.add(chunk)
             self.sweep_refine(f"IVF{lists}-SQ8 prefix {width} + refine", f"{width} dims", index, build,
-                              {32: [100, 200, 400], 64: [50, 100, 200, 400], 128: [50, 100]}[width],
-                              inner, [1, 2, 4, 8, 16, 32, 64])
+                              {32: [100, 400], 64: [50, 100, 200, 1000], 128: [50, 100, 400, 1000]}[width],
+                              inner, [1, 2, 4, 8, 16, 32, 64, 128])
 
     def panorama(self):
         levels = max(2, min(8, self.dimensions // 64))
@@ -281,7 +281,7 @@ class Run:
             index = faiss.IndexHNSWFlat(self.dimensions, 32, faiss.METRIC_INNER_PRODUCT)
             index.hnsw.efConstruction = 40
             rows = self.grow(lambda chunk, start, end: index.add(chunk))
-        for effort in [16, 32, 64, 128, 256]:
+        for effort in [16, 32, 64, 128, 256, 512]:
             index.hnsw.efSearch = effort
             self.faiss("HNSW32 efC40", f"full, ef {effort}", index, build, rows=rows)
 
@@ -294,7 +294,7 @@ class Run:
         with Build() as build:
             rows = self.grow(lambda chunk, start, end: index.add_items(
                 chunk, np.arange(start, end), num_threads=ARGUMENTS.threads))
-        for effort in [16, 32, 64, 128, 256]:
+        for effort in [16, 32, 64, 128, 256, 512]:
             index.set_ef(effort)
             threads = [1]
             self.measure("hnswlib", "M16 efC100", f"full, ef {effort}",
@@ -318,7 +318,7 @@ class Run:
                 out[number] = ids[np.argsort(-scores)[:K]]
             return out
 
-        for effort, keep in [(32, 20), (64, 30), (128, 30), (256, 50)]:
+        for effort, keep in [(32, 20), (64, 30), (128, 30), (256, 50), (512, 100)]:
             index.expansion_search = effort
             threads = [1]
             self.measure("usearch", "i8 M16 efC64 + rerank", f"full, ef {effort}, K {keep}",

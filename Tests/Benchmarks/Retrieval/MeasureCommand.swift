@@ -1,6 +1,7 @@
 import ArgumentParser
 import Evaluation
 import FoundationEssentials
+import Glibc
 import Matryoshka
 import VectorMath
 
@@ -14,6 +15,7 @@ struct MeasureCommand: ParsableCommand {
     /// Each makes its index and measures its settings.
     enum Method: String, ExpressibleByArgument, CaseIterable {
         case flat
+        case ivf
         case full
     }
 
@@ -91,6 +93,24 @@ struct MeasureCommand: ParsableCommand {
                             Stage(dimensions: data.dimensions, keep: DataSet.neighbours),
                         ]
                         try measure(try FlatMethod(heads: heads, vectors: vectors, stages: stages), build: build)
+                    }
+                }
+            case .ivf:
+                // About 2 √N lists, as the peers get.
+                let count = 1 << max(6, min(12, Int(log2(2 * Double(data.rows).squareRoot()))))
+                let watch = Stopwatch(ofThread: true)
+                let heads = Heads(data, residentWidth: min(64, data.dimensions / 2), lists: count)
+                let build = (watch.seconds, watch.processorSeconds)
+                for keep in [100, 200, 400, 1000] {
+                    for probes in [1, 2, 4, 8, 16, 32, 64, 128] where probes <= count {
+                        let stages = [
+                            Stage(dimensions: heads.residentWidth, keep: keep),
+                            Stage(dimensions: data.dimensions, keep: DataSet.neighbours),
+                        ]
+                        try measure(
+                            try FlatMethod(heads: heads, vectors: vectors, stages: stages, probes: probes),
+                            build: build
+                        )
                     }
                 }
             case .full:

@@ -57,9 +57,13 @@ struct Heads: @unchecked Sendable {
     let shards: [(shard: UInt16, rows: ResidentShard)]
     let storedWidth: Int
     let residentWidth: Int
+    let lists: CoarseLists?
 
-    init(_ data: DataSet, residentWidth: Int) {
+    /// - Parameter lists: How many inverted lists to learn over the first 64 dimensions; 0: none.
+    init(_ data: DataSet, residentWidth: Int, lists count: Int = 0) {
         self.residentWidth = residentWidth
+        let lists = count == 0 ? nil : Self.learn(count, data)
+        self.lists = lists
         let storedWidth = min(128, data.dimensions)
         self.storedWidth = storedWidth
         shards = (0..<UInt16(Slots.shardCount)).map { number in
@@ -67,7 +71,8 @@ struct Heads: @unchecked Sendable {
                 storedHeadWidth: storedWidth,
                 residentWidth: residentWidth,
                 precision: .int8,
-                similarity: .cosine
+                similarity: .cosine,
+                lists: lists
             )
             shard.reserve(rows: (data.rows + Slots.shardCount - 1) / Slots.shardCount)
             return (number, shard)
@@ -84,6 +89,18 @@ struct Heads: @unchecked Sendable {
         for shard in shards { shard.rows.seal() }
     }
 
+    /// From rows that lie evenly over the data, 64 for each list.
+    private static func learn(_ count: Int, _ data: DataSet) -> CoarseLists {
+        let width = min(64, data.dimensions)
+        let step = max(1, data.rows / (count * 64))
+        var sample: [Float] = []
+        for row in stride(from: 0, to: data.rows, by: step) {
+            data.base.withFloats(row..<row + 1) { sample += $0[..<width] }
+        }
+        let centroids = sphericalKMeans(sample.span, width: width, clusters: count).centroids
+        return CoarseLists(centroids: centroids, count: centroids.count / width)
+    }
+
     var bytes: Int { shards.reduce(0) { $0 + $1.rows.residentBytes } }
 }
 
@@ -91,14 +108,17 @@ extension UnsafeBufferPointer<Float> {
     func extracting(first count: Int) -> UnsafeBufferPointer<Float> { UnsafeBufferPointer(rebasing: self[..<count]) }
 }
 
-/// Every head is scanned, the best are scored at full size: what shortlist and rerank workers do together.
+/// Every head is scanned, or those of the lists near the query; the best are scored at full size: what shortlist and rerank workers do together.
 struct FlatMethod: SearchMethod {
     let heads: Heads
     let vectors: FullVectors
     let plan: ResolvedPlan
+    /// Lists that a query looks into, where the heads have lists.
+    let probes: Int
 
     /// Stages before the last are resident as far as the heads reach.
-    init(heads: Heads, vectors: FullVectors, stages: [Stage]) throws {
+    init(heads: Heads, vectors: FullVectors, stages: [Stage], probes: Int = 0) throws {
+        self.probes = probes
         self.heads = heads
         self.vectors = vectors
         plan = try Plan(stages: stages).resolved(
@@ -111,8 +131,8 @@ struct FlatMethod: SearchMethod {
         )
     }
 
-    var name: String { "flat" }
-    var setting: String { plan.plan.description }
+    var name: String { heads.lists.map { "ivf\($0.count)" } ?? "flat" }
+    var setting: String { plan.plan.description + (heads.lists == nil ? "" : ", probes \(probes)") }
     var memoryBytes: Int { heads.bytes }
 
     func search(_ queries: Span<Float>, count: Int) -> [[Int]] {
@@ -126,7 +146,8 @@ struct FlatMethod: SearchMethod {
             shards: heads.shards,
             queries: queryHeads.span,
             queryCount: count,
-            steps: Array(plan.steps[..<plan.residentCount])
+            steps: Array(plan.steps[..<plan.residentCount]),
+            probed: heads.lists?.probed(by: queryHeads.span, width: heads.storedWidth, probes: probes)
         )
         return lists.enumerated().map { query, list in
             funnel(list, query: queries.extracting(query * width..<(query + 1) * width))
