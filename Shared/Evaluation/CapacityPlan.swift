@@ -112,13 +112,13 @@ public struct CapacityPlan: Sendable, Hashable {
         /// Makes rates.
         public init(
             scanBytesPerSecond: Double = 11e9,
-            batchedNanosecondsPerRow: Double = 0.10,
-            batchedNanosecondsPerDimension: Double = 0.006,
+            batchedNanosecondsPerRow: Double = 0.09,
+            batchedNanosecondsPerDimension: Double = 0.0057,
             rerankMicrosecondsPerCandidate: Double = 0.10,
-            rerankMicrosecondsPerDimension: Double = 0.0006,
-            queryMicroseconds: Double = 250,
+            rerankMicrosecondsPerDimension: Double = 0.00085,
+            queryMicroseconds: Double = 380,
             workerMicroseconds: Double = 15,
-            hopsMilliseconds: Double = 0.6,
+            hopsMilliseconds: Double = 1.2,
             headOverheadBytes: Double = 26,
             vectorOverheadBytes: Double = 60,
             utilisation: Double = 0.7

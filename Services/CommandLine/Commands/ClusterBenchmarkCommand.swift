@@ -74,7 +74,7 @@ struct ClusterBenchmarkCommand: ParsableCommand {
             }
         }
         let client = try cluster.client()
-        try waitUntilSearchable(client, Store(try DatabaseAddress.connect(cluster.home)), shape, seconds: 600)
+        try waitUntilSearchable(client, shape, seconds: 600)
         let filled = now() - started
         let vectors = QueryVectors(values: queries.floats(0..<queries.rows), dimensions: queries.columns)
         let measured = try plans.map { try measure($0.plan, vectors, cluster, client) }

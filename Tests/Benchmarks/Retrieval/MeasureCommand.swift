@@ -80,8 +80,8 @@ struct MeasureCommand: ParsableCommand {
             case .flat:
                 // Each width as a collection would hold it that always starts there.
                 for (width, keeps) in [
-                    (16, [200, 400, 1000]), (32, [100, 200, 400, 1000]), (64, [50, 100, 200, 400]),
-                    (128, [50, 100, 200]),
+                    (16, [200, 400, 1000]), (32, [100, 200, 400, 1000]), (64, [50, 100, 200, 400, 1000]),
+                    (128, [50, 100, 200, 400, 1000]),
                 ]
                 where width < data.dimensions {
                     let watch = Stopwatch(ofThread: true)

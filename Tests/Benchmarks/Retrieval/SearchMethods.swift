@@ -59,7 +59,7 @@ struct Heads: @unchecked Sendable {
     let residentWidth: Int
     let lists: CoarseLists?
 
-    /// - Parameter lists: How many inverted lists to learn over the first 64 dimensions; 0: none.
+    /// Learns so many inverted lists over the first 64 dimensions; 0: none.
     init(_ data: DataSet, residentWidth: Int, lists count: Int = 0) {
         self.residentWidth = residentWidth
         let lists = count == 0 ? nil : Self.learn(count, data)
