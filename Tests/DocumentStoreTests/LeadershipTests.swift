@@ -108,9 +108,13 @@ struct LeadershipTests {
         ])
         let query = store.connection
         #expect(try query.execute("SELECT alive FROM ops.workers WHERE incarnation = 7").bool(0, 0))
-        let coverage = try query.execute("SELECT shards_ready, shards_missing FROM ops.shard_coverage")
+        let coverage = try query.execute("SELECT shards_ready, shards_missing FROM ops.shard_coverage ORDER BY role DESC")
         #expect(coverage.int64(0, 0) == 63)
         #expect(coverage.int32s(0, 1) == [63])
+        // No rerank worker holds anything: all its shards are missing, and that is told.
+        #expect(coverage.rowCount == 2)
+        #expect(coverage.int64(1, 0) == 0)
+        #expect(coverage.int32s(1, 1) == allShards.map(Int32.init))
         let searches = try query.execute(
             """
             SELECT searches, errors, p50_microseconds, p95_microseconds, p99_microseconds, errors_by_code->>'BAD_PLAN'

@@ -372,6 +372,9 @@ DECLARE
     fault_row bigint;
     pending_slots int[];
     pending_ids bigint[];
+    kept_slots int[];
+    kept_ids bigint[];
+    kept_versions int[];
 BEGIN
     SELECT * INTO shape FROM matryoshka.collections c WHERE c.id = collection AND c.state = 'active';
     IF NOT FOUND THEN
@@ -426,16 +429,38 @@ BEGIN
             ON CONFLICT (id) DO UPDATE SET tail = EXCLUDED.tail
         )
         SELECT count(*), coalesce(array_agg(DISTINCT w.slot >> 10), '{}'),
-            array_agg(w.slot) FILTER (WHERE w.pending), array_agg(w.id) FILTER (WHERE w.pending)
-        FROM written AS w
+            array_agg(w.slot) FILTER (WHERE w.pending), array_agg(w.id) FILTER (WHERE w.pending),
+            array_agg(w.slot) FILTER (WHERE w.kept), array_agg(w.id) FILTER (WHERE w.kept),
+            array_agg(w.version) FILTER (WHERE w.kept)
+        FROM (
+            SELECT d.*, NOT d.pending AND l.vector IS NULL AS kept FROM written AS d JOIN latest AS l USING (external_id)
+        ) AS w
         $sql$, collection, source, shape.head_width * 4)
-        INTO applied, shards, pending_slots, pending_ids USING ids, texts, payloads, vectors, collection;
+        INTO applied, shards, pending_slots, pending_ids, kept_slots, kept_ids, kept_versions
+        USING ids, texts, payloads, vectors, collection;
 
     -- The vector of an older text must not be found any more.
     IF pending_ids IS NOT NULL THEN
         PERFORM matryoshka.delete_vectors(collection, pending_slots, pending_ids);
     END IF;
+    -- The payload may be another: whoever keeps it by the version of the row must hear of it.
+    IF kept_ids IS NOT NULL THEN
+        PERFORM matryoshka.touch_vectors(collection, kept_slots, kept_ids, kept_versions);
+    END IF;
     token := pg_current_xact_id();
+END $$;
+
+-- Gives vectors that stay as they are the version of their documents.
+CREATE FUNCTION matryoshka.touch_vectors(collection int, slots int[], ids bigint[], versions int[]) RETURNS void
+    LANGUAGE plpgsql SET enable_nestloop = on
+    AS $$
+BEGIN
+    -- The slots also as constants, so that only their partitions are locked.
+    EXECUTE format($sql$
+        UPDATE matryoshka.heads_%1$s AS h SET version = kept.version
+            FROM unnest($1, $2, $3) AS kept(slot, id, version)
+            WHERE h.slot = kept.slot AND h.id = kept.id AND h.slot = ANY (%2$L::int[])
+        $sql$, collection, (SELECT array_agg(DISTINCT s) FROM unnest(slots) AS s)) USING slots, ids, versions;
 END $$;
 
 CREATE FUNCTION matryoshka.delete_vectors(collection int, slots int[], ids bigint[]) RETURNS void
@@ -675,19 +700,28 @@ CREATE VIEW ops.workers AS
         resident_bytes, capacity_bytes, in_flight, queued, answered, first_seen, last_seen
     FROM matryoshka.worker_status;
 
+-- One row for each form that is to be held, also where no worker holds any of it.
 CREATE VIEW ops.shard_coverage AS
-    SELECT c.name AS collection, s.role, s.generation, s.generation = c.generation AS current, 64 AS shards_total,
+    WITH holdings AS (
+        SELECT c.id AS collection, r.role, CASE r.role WHEN 'rerank' THEN 0 ELSE c.generation END AS generation
+        FROM matryoshka.collections AS c CROSS JOIN (VALUES ('shortlist'), ('rerank')) AS r(role)
+        UNION SELECT s.collection, s.role, s.generation FROM matryoshka.shard_status AS s
+    )
+    SELECT c.name AS collection, h.role, h.generation, h.role = 'rerank' OR h.generation = c.generation AS current,
+        64 AS shards_total,
         count(DISTINCT s.shard) FILTER (WHERE s.state = 'ready') AS shards_ready,
         count(*) FILTER (WHERE s.state = 'ready') AS replicas_ready,
         count(*) FILTER (WHERE s.state <> 'ready') AS replicas_other,
-        sum(s.rows) FILTER (WHERE s.state = 'ready') AS rows,
+        coalesce(sum(s.rows) FILTER (WHERE s.state = 'ready'), 0) AS rows,
         ARRAY(SELECT g FROM generate_series(0, 63) AS g
             EXCEPT SELECT r.shard FROM matryoshka.shard_status AS r
-                WHERE r.collection = s.collection AND r.generation = s.generation AND r.role = s.role AND r.state = 'ready'
+                WHERE r.collection = h.collection AND r.generation = h.generation AND r.role = h.role AND r.state = 'ready'
             ORDER BY 1) AS shards_missing,
         max(s.reported_at) AS reported_at
-    FROM matryoshka.shard_status AS s JOIN matryoshka.collections AS c ON c.id = s.collection AND c.state = 'active'
-    GROUP BY c.name, c.generation, s.collection, s.role, s.generation;
+    FROM holdings AS h JOIN matryoshka.collections AS c ON c.id = h.collection AND c.state = 'active'
+        LEFT JOIN matryoshka.shard_status AS s
+            ON s.collection = h.collection AND s.role = h.role AND s.generation = h.generation
+    GROUP BY c.name, c.generation, h.collection, h.role, h.generation;
 
 CREATE VIEW ops.search_per_minute AS
     WITH summed AS (
