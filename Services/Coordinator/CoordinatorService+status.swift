@@ -152,7 +152,7 @@ extension CoordinatorService {
         let minute = wallMinute
         let rollups = metrics.minutes.map { key, value in
             SearchMinuteRow(
-                minute: key.minute,
+                minute: key.minute * 60,
                 coordinator: incarnation,
                 collection: key.collection,
                 searches: value.searches,

@@ -57,6 +57,11 @@ extension ClusterTests {
             }
             #expect(hasRows)
             #expect(
+                try count(
+                    "SELECT count(*) FROM ops.search_per_minute WHERE abs(extract(epoch FROM now() - minute)) > 120"
+                ) == 0
+            )
+            #expect(
                 try count("SELECT count(*) FROM ops.slow_searches WHERE trace_id = '11112222333344445555666677778888'")
                     == 1
             )
