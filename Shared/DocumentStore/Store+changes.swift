@@ -56,16 +56,17 @@ extension Store {
         since: FollowPosition,
         full: Bool
     ) throws -> ChangeBatch {
-        let snapshot: [Parameter] = [.text(since.snapshot.description)]
-        let shardList = shards.map(String.init).joined(separator: ",")
+        let parameters: [Parameter] = [
+            .text(since.snapshot.description), .int32(Int32(shape.collection)), .int32s(shards.map(Int32.init)),
+        ]
         // Two branches, so that both use the index. What is visible now and was not then.
         let log = """
             SELECT c.shard, c.slots, c.ids FROM matryoshka.changes AS c
-                WHERE c.collection = \(shape.collection) AND c.shard = ANY ('{\(shardList)}')
+                WHERE c.collection = $2 AND c.shard = ANY ($3)
                     AND c.xid >= pg_snapshot_xmax($1::text::pg_snapshot)
             UNION ALL
             SELECT c.shard, c.slots, c.ids FROM matryoshka.changes AS c
-                WHERE c.collection = \(shape.collection) AND c.shard = ANY ('{\(shardList)}')
+                WHERE c.collection = $2 AND c.shard = ANY ($3)
                     AND c.xid = ANY (ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot)))
             """
         // Mostly there is nothing, and this is cheap.
@@ -74,7 +75,7 @@ extension Store {
             SELECT pg_current_snapshot()::text, matryoshka.primary_identity(),
                 matryoshka.is_behind_retention($1::text::pg_snapshot), EXISTS (\(log))
             """,
-            snapshot,
+            parameters,
             isPrepared: true
         )
         var batch = ChangeBatch(
@@ -106,8 +107,8 @@ extension Store {
                     ON h.slot = touched.slot AND h.id = touched.id AND \(Self.condition("h.slot", shards))
                 \(tails)
             """,
-            snapshot,
-            isPrepared: true
+            // Not prepared: the text names the shards.
+            parameters
         )
         var bad: [BadRow] = []
         batch.upserts.reserveCapacity(result.rowCount)

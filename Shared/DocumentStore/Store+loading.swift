@@ -236,8 +236,8 @@ extension Store {
                 JOIN matryoshka.heads_\(shape.collection) AS h ON h.slot = t.slot AND h.id = t.id
             WHERE t.id = ANY ($1) AND \(Self.condition("h.slot", shards))
             """,
-            [.int64s(ids)],
-            isPrepared: true
+            // Not prepared: the text names the shards, and there are too many sets of them.
+            [.int64s(ids)]
         )
         var found: [VectorRow] = []
         found.reserveCapacity(result.rowCount)

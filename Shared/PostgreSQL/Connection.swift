@@ -17,7 +17,9 @@ private import Musl
 public final class Connection: @unchecked Sendable {
     private let handle: OpaquePointer
     private let settings: ConnectionSettings
-    private var prepared: [String: String] = [:]
+    private var prepared: [String: (name: String, usedAt: Int)] = [:]
+    private var preparedCount = 0
+    private var preparedUses = 0
     private var isGivenUp = false
     private var isUnlimited = false
 
@@ -66,12 +68,16 @@ public final class Connection: @unchecked Sendable {
 
     // MARK: - Statements
 
+    /// Statements that stay prepared; each costs the server's process memory.
+    public static let preparedMax = 64
+
     /// Runs one statement.
     ///
     /// - Parameters:
     ///   - sql: Refers to the parameters as `$1`, `$2`, …
     ///   - parameters: Sent in binary.
-    ///   - isPrepared: Keep the statement prepared for the next time; for a few statements that run often.
+    ///   - isPrepared: Keep the statement prepared for the next time; for statements that run often with the same text.
+    ///     Of more than ``preparedMax`` the server forgets those that were not used for longest.
     /// - Returns: Its rows.
     /// - Throws: What the server or libpq says.
     @discardableResult
@@ -116,11 +122,20 @@ public final class Connection: @unchecked Sendable {
     }
 
     private func prepare(_ sql: String, _ types: [Oid]) throws(PostgreSQLError) -> String {
-        if let name = prepared[sql] { return name }
-        let name = "s\(prepared.count + 1)"
+        preparedUses += 1
+        if let known = prepared[sql] {
+            prepared[sql]?.usedAt = preparedUses
+            return known.name
+        }
+        if prepared.count >= Self.preparedMax, let oldest = prepared.min(by: { $0.value.usedAt < $1.value.usedAt }) {
+            try run(script: "DEALLOCATE \(oldest.value.name)")
+            prepared[oldest.key] = nil
+        }
+        preparedCount += 1
+        let name = "s\(preparedCount)"
         guard PQsendPrepare(handle, name, sql, Int32(types.count), types) == 1 else { throw failure(in: sql) }
         _ = try result(of: sql)
-        prepared[sql] = name
+        prepared[sql] = (name, preparedUses)
         return name
     }
 
