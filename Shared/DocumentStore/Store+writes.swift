@@ -272,15 +272,20 @@ extension Store {
         return result.rowCount == 0 ? nil : result.int64(0, 0)
     }
 
-    /// Documents whose text waits to be encoded, oldest first.
-    public func pending(collection: UInt32, limit: Int) throws -> [(externalID: String, text: String)] {
+    /// Documents whose text waits to be encoded, oldest first, from the one after an internal id on.
+    public func pending(
+        collection: UInt32,
+        after: Int64 = 0,
+        limit: Int
+    ) throws -> [(id: Int64, externalID: String, text: String)] {
         let result = try execute(
             """
-            SELECT external_id, coalesce(text, '') FROM matryoshka.documents_\(collection) WHERE pending ORDER BY id LIMIT $1
+            SELECT id, external_id, coalesce(text, '') FROM matryoshka.documents_\(collection)
+                WHERE pending AND id > $1 ORDER BY id LIMIT $2
             """,
-            [.int64(Int64(limit))]
+            [.int64(after), .int64(Int64(limit))]
         )
-        return (0..<result.rowCount).map { (result.text($0, 0), result.text($0, 1)) }
+        return (0..<result.rowCount).map { (result.int64($0, 0), result.text($0, 1), result.text($0, 2)) }
     }
 
     // MARK: - Reading

@@ -148,10 +148,54 @@ struct WriteTests {
         _ = try store.upsert(collection: number, rows: [UpsertRow(externalID: "a", text: "other", vector: nil)])
         #expect(try store.table(shape).isEmpty)
         #expect(try store.changes(shape, shards: allShards, since: position, full: true).removed.count == 1)
-        #expect(try store.pending(collection: number, limit: 10).map(\.externalID) == ["a", "b"])
+        let waiting = try store.pending(collection: number, limit: 10)
+        #expect(waiting.map(\.externalID) == ["a", "b"])
+        #expect(
+            try store.pending(collection: number, after: waiting[0].id, limit: 10).map(\.externalID) == ["b"]
+        )
         #expect(try store.get(shape, externalIDs: ["a"])[0].isPending)
         _ = try store.upsert(collection: number, rows: [UpsertRow(externalID: "b", text: "new", vector: vector(2))])
         #expect(try store.pendingCounts() == ["docs": 1])
+    }
+
+    @Test("another payload for the same text is a new version of the vector, which followers hear of")
+    func payloadAlone() throws {
+        let number = shape.collection
+        let rows = ["a", "b"].map { UpsertRow(externalID: $0, text: $0, payload: #"{"n": 1}"#, vector: vector(1)) }
+        _ = try store.upsert(collection: number, rows: rows)
+        let before = try store.table(shape)
+        let position = try store.currentPosition()
+        _ = try store.upsert(
+            collection: number,
+            rows: [UpsertRow(externalID: "a", text: "a", payload: #"{"n": 2}"#, vector: nil)]
+        )
+        let told = try store.changes(shape, shards: allShards, since: position, full: true).upserts
+        #expect(told.map(\.externalID) == ["a"])
+        #expect(told.map(\.version) == [2])
+        #expect(try store.get(shape, externalIDs: ["a"])[0].version == 2)
+        #expect(told.first.map { before[$0.id]?.vector == $0.vector } == true)
+        #expect(try store.changes(shape, shards: allShards, since: position, full: false).upserts.map(\.version) == [2])
+    }
+
+    @Test("reads of many sets of shards leave no more statements prepared than the bound")
+    func preparedStatements() throws {
+        let query = store.connection
+        func prepared() throws -> Int64 { try query.execute("SELECT count(*) FROM pg_prepared_statements").int64(0, 0) }
+        let position = try store.currentPosition()
+        let before = try prepared()
+        for shard in allShards {
+            _ = try store.fetchVectors(shape, ids: [1], shards: [shard])
+            _ = try store.changes(shape, shards: [shard], since: position, full: true)
+        }
+        #expect(try prepared() <= before + 1)
+        for number in 0..<200 {
+            #expect(try query.execute("SELECT \(number)", isPrepared: true).int32(0, 0) == Int32(number))
+        }
+        #expect(try prepared() == Int64(Connection.preparedMax))
+        // What is in use stays, what was forgotten is prepared again.
+        #expect(try query.execute("SELECT 0", isPrepared: true).int32(0, 0) == 0)
+        #expect(try query.execute("SELECT 199", isPrepared: true).int32(0, 0) == 199)
+        #expect(try prepared() == Int64(Connection.preparedMax))
     }
 
     @Test("a staged batch lets the last of a repeated id win and stores its offset in the same transaction")

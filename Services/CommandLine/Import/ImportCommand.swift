@@ -202,11 +202,16 @@ struct ImportPendingCommand: ParsableCommand {
         _ stop: StopRequest
     ) throws -> Int {
         var done = 0
+        var left = 0
+        var last: Int64 = 0
         while !stop.isRequested {
             var waiting = try reportingStoreErrors {
-                try store.pending(collection: shape.collection, limit: Self.batch)
+                try store.pending(collection: shape.collection, after: last, limit: Self.batch)
             }
-            guard !waiting.isEmpty else { break }
+            guard let end = waiting.last?.id else { break }
+            // On behind what cannot be encoded, or all that comes after it would wait for ever.
+            last = end
+            let asked = waiting.count
             waiting.reverse()
             var encoded: [UpsertRow] = []
             let pipeline = ImportPipeline(
@@ -221,12 +226,10 @@ struct ImportPendingCommand: ParsableCommand {
             )
             let written = try write(encoded, shape, store)
             done += written
-            if written == 0 {
-                if !stop.isRequested {
-                    Output.note("\(shape.name): the rest has no word that the model knows.")
-                }
-                break
-            }
+            left += asked - encoded.count
+        }
+        if left > 0, !stop.isRequested {
+            Output.note("\(shape.name): \(grouped(left)) documents have no word that the model knows.")
         }
         return done
     }
