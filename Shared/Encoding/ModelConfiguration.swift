@@ -64,8 +64,8 @@ public struct ModelConfiguration: Sendable, Hashable, Codable {
         guard metric == "cosine" || metric == "dot" else {
             throw .unsupported(path: path, reason: "metric is \"\(metric)\", allowed are \"cosine\" and \"dot\"")
         }
-        guard (1...65_536).contains(dimensions) else {
-            throw .malformed(path: path, reason: "dimensions is \(dimensions), allowed are 1 to 65536")
+        guard (1...65_535).contains(dimensions) else {
+            throw .malformed(path: path, reason: "dimensions is \(dimensions), allowed are 1 to 65535")
         }
         guard nesting.last == dimensions, zip(nesting, nesting.dropFirst()).allSatisfy({ $0 < $1 }), nesting[0] > 0
         else {

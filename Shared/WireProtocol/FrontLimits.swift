@@ -68,7 +68,7 @@ public enum FrontLimits {
     /// Milliseconds for writes and administration, unless they say so.
     public static let writeDeadlineMillisecondsDefault = 10_000
     /// Floats of a vector.
-    public static let dimensionsMax = 65_536
+    public static let dimensionsMax = 65_535
 
     /// All limits as `hello` tells them.
     public static var json: JSONValue {
