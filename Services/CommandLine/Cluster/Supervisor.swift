@@ -252,6 +252,7 @@ final class Supervisor {
         size = wanted.size
         revision = wanted.revision
         adjustWorkers()
+        startAgain()
         publish(step)
     }
 
@@ -303,7 +304,7 @@ final class Supervisor {
         children[place].quickFailures = lasted > Self.steadySeconds ? 1 : children[place].quickFailures + 1
         let failures = children[place].quickFailures
         // Status 1 is how our processes, and PostgreSQL, refuse a configuration; trying on would only fill the log.
-        if signal == 0, code == 1, failures >= Self.refusalsMax {
+        if signal == 0, code == 1, failures >= Self.refusalsMax, !mayPass(place) {
             children[place].phase = .failed
             say("\(name) is given up: \(children[place].reason ?? how)")
         } else {
@@ -313,6 +314,27 @@ final class Supervisor {
             say("\(name) \(how) after \(Int(lasted)) s; starting it again in \(wait) s")
         }
         publish(step)
+    }
+
+    /// A refusal has a cause that goes away by itself.
+    private func mayPass(_ place: Int) -> Bool {
+        guard children[place].role == .database else {
+            return children.contains { $0.role == .database && $0.phase == .waiting }
+        }
+        // It has run with this configuration, so the cluster is never left without it.
+        if phase == .running { return true }
+        // What a killed server leaves behind holds its shared memory or its lock file for some time.
+        let reason = children[place].reason ?? ""
+        return reason.contains("old server processes") || reason.contains("another postmaster")
+    }
+
+    /// Starts at once what was given up or waits for its turn.
+    private func startAgain() {
+        for place in children.indices where children[place].phase == .failed || children[place].phase == .waiting {
+            children[place].quickFailures = 0
+            children[place].restarts += 1
+            launch(place)
+        }
     }
 
     private func restartDue() {

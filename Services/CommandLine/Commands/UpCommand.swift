@@ -138,9 +138,9 @@ struct UpCommand: ParsableCommand {
     /// Lets a running supervisor try again what it gave up, and serve a model that it had not.
     private func startAgain(_ home: Home, _ asked: ClusterSize) throws {
         Output.note("A cluster runs in \(home.path) already.")
-        let hasGivenUp = ClusterState.read(home)?.processes.contains { $0.phase == .failed } ?? false
+        let isDown = ClusterState.read(home)?.processes.contains { $0.phase == .failed || $0.phase == .waiting } ?? false
         let isNewModel = asked.model != nil && WantedCluster.read(home)?.size.model == nil
-        guard hasGivenUp || isNewModel else { return }
+        guard isDown || isNewModel else { return }
         try changeWanted(home) { size in size.model = asked.model ?? size.model }
     }
 
