@@ -132,7 +132,10 @@ final class ShardLoader<Rows: HeldRows>: @unchecked Sendable {
                 for shard in refused { table.refuse(key, shard) }
             }
         }
-        if !result.shards.isEmpty { loaded(key, result) }
+        if !result.shards.isEmpty {
+            table.expect(key, result.shards)
+            loaded(key, result)
+        }
         if !refused.isEmpty { changed() }
     }
 }

@@ -12,6 +12,8 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
         var applied: FollowPosition?
         var rows = 0
         var bytes = 0
+        /// Bytes of rows that are loaded and not yet in service, beside an older copy if there is one.
+        var incomingBytes = 0
         /// What its rows would take if all were held, where not all are; for the shard map.
         var wholeBytes = 0
         /// A load is under way or queued.
@@ -343,6 +345,14 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
         }
     }
 
+    /// Counts loaded rows from now on, so that the next load leaves them their room.
+    func expect(_ key: HoldingKey, _ loaded: [HeldShard<Rows>]) {
+        lock.withLock {
+            // Nobody else has seen these rows yet.
+            for held in loaded { holdings[key]?.entries[held.shard]?.incomingBytes = held.rows.residentBytes }
+        }
+    }
+
     /// A load is done and what was written meanwhile is about to be applied.
     func isCatchingUp(_ key: HoldingKey, _ shards: [UInt16]) {
         lock.withLock {
@@ -373,6 +383,7 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
                 // Nobody else has seen these rows yet.
                 entry.rows = held.rows.rowCount
                 entry.bytes = held.rows.residentBytes
+                entry.incomingBytes = 0
                 entry.wholeBytes = wholeBytes[held.shard] ?? 0
                 holdings[key]!.entries[held.shard] = entry
             }
@@ -443,9 +454,11 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
 
     // MARK: - Reporting
 
-    /// Bytes of all rows held.
+    /// Bytes of all rows held, also of those that are not in service yet.
     var residentBytes: Int {
-        lock.withLock { holdings.values.reduce(0) { $0 + $1.entries.values.reduce(0) { $0 + $1.bytes } } }
+        lock.withLock {
+            holdings.values.reduce(0) { $0 + $1.entries.values.reduce(0) { $0 + $1.bytes + $1.incomingBytes } }
+        }
     }
 
     /// Nothing is assigned by the last map.

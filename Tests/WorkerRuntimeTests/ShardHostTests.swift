@@ -133,4 +133,38 @@ struct ShardHostTests {
         #expect(host.holdings.residentBytes <= 5000)
         #expect(host.holdings.shards.contains { $0.state == .loading })
     }
+
+    @Test("of two collections in one map stay within the capacity together")
+    func capacityOfTwo() throws {
+        let other = try store.createCollection(
+            CollectionDefinition(
+                name: "more",
+                dimensions: 8,
+                smallestDimensions: 2,
+                storedHeadWidth: 4,
+                residency: ResidencyChange(width: 2)
+            )
+        ).shape
+        for shape in [shape, other] {
+            let rows = (0..<400).map { UpsertRow(externalID: "d\($0)", vector: [1, 2, 3, 4, 5, 6, 7, Float($0)]) }
+            _ = try store.upsert(collection: shape.collection, rows: rows)
+        }
+        let host = try makeHost(capacityBytes: 5000)
+        host.apply(
+            ShardAssignments(
+                epoch: 1,
+                collections: [shape, other].map { .init(shape: WireShape($0), shards: Array(0..<64)) }
+            )
+        )
+        var most = 0
+        func ready(_ shape: CollectionShape) -> Int {
+            host.holdings.shards.count { $0.collection == shape.collection && $0.state == .ready }
+        }
+        let isLoaded = wait {
+            most = max(most, host.holdings.residentBytes)
+            return ready(shape) + ready(other) > 64 && (ready(shape) == 64 || ready(other) == 64)
+        }
+        #expect(isLoaded != nil)
+        #expect(most <= 5000)
+    }
 }

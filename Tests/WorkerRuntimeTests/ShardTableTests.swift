@@ -147,6 +147,20 @@ struct ShardTableTests {
         #expect(table.reports.isEmpty)
     }
 
+    @Test("loaded rows take their room before they are in service, beside the copy that serves")
+    func incoming() {
+        let table = ShardTable<CountedRows>()
+        _ = table.apply(map(1, [0, 1]))
+        table.publish(key, loaded([0], rows: 2), applied: position(10))
+        table.expect(key, loaded([0, 1], rows: 3))
+        #expect(table.residentBytes == 20 + 60)
+        table.publish(key, loaded([1], rows: 3), applied: position(11))
+        #expect(table.residentBytes == 20 + 60)
+        _ = table.reload(key, [0])
+        table.publish(key, loaded([0], rows: 3), applied: position(11))
+        #expect(table.residentBytes == 60)
+    }
+
     @Test("a load stops at the capacity and keeps the shards that fit")
     func capacity() {
         let builder = ShardBuilder<CountedRows>(shape: shape(), context: NoContext(), shards: [0, 1, 2], roomBytes: 50)
