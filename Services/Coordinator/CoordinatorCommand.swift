@@ -53,8 +53,9 @@ struct CoordinatorCommand: ParsableCommand {
             try RunDirectory.prepare(settings[.runDirectory])
             let service = try CoordinatorService(settings: settings, signals: signals)
             try service.serve()
+            // Before the service goes: its threads may wait for a database that hangs.
+            withExtendedLifetime(service) { exitCleanly() }
         }
-        exitCleanly()
     }
 
     private var flags: [String: String] {

@@ -10,6 +10,7 @@ extension CoordinatorService {
     var isLeader: Bool { term != nil && now < leaseValidUntil }
 
     func leadershipTick() {
+        guard !isEnding else { return }
         let seconds = Double(settings[.coordinatorLeaseSeconds])
         let asked = now
         let name = name

@@ -131,10 +131,16 @@ final class CoordinatorService: @unchecked Sendable {
     var isFlushPlanned = false
     var metrics = SearchMetrics()
     var stopping = false
+    /// The lease is given back and nothing new is begun.
+    var isEnding = false
+    /// Threads that still wait for PostgreSQL at the end.
+    private var storesLeft = 0
 
     /// Queries waiting for one worker's credit before OVERLOADED.
     static let waitingPerWorkerMax = 1024
     static let writesWaitingMax = 256
+    /// Time for statements to end that were cancelled because the process shall end.
+    static let cancelledMicroseconds: UInt64 = 500_000
 
     init(settings: Settings, signals: TerminationSignals) throws {
         self.settings = settings
@@ -285,12 +291,40 @@ final class CoordinatorService: @unchecked Sendable {
             return
         }
         flushOperations()
-        operations.stop()
-        writes.stop()
+        finishStores(until: max(until, now + Self.cancelledMicroseconds))
+    }
+
+    /// Lets what waits for PostgreSQL end, beside the loop: it still reads signals, and PostgreSQL may hang.
+    private func finishStores(until: UInt64) {
+        isEnding = true
         if let term {
             control.run({ try $0.releaseLease(term: term) }, then: { _ in })
         }
-        control.stop()
+        let stores = [control, writes, operations]
+        storesLeft = stores.count
+        for store in stores { awaitEnd(of: store) }
+        let patience = Int(until - min(until, now))
+        _ = loop.schedule(afterMicroseconds: patience - Int(Self.cancelledMicroseconds)) {
+            for store in stores { store.cancel() }
+        }
+        _ = loop.schedule(afterMicroseconds: patience) { [self] in
+            guard storesLeft > 0 else { return }
+            log.warning("the database does not answer: what waits for it is given up")
+            storesLeft = 0
+            close()
+        }
+    }
+
+    private func awaitEnd(of store: StoreThread) {
+        let isQueued = store.afterAll { [self] in
+            guard storesLeft > 0 else { return }
+            storesLeft -= 1
+            if storesLeft == 0 { close() }
+        }
+        if !isQueued { _ = loop.schedule(afterMicroseconds: 20_000) { [self] in awaitEnd(of: store) } }
+    }
+
+    private func close() {
         // The last replies are in libzmq's queues; its I/O thread needs a moment, since nothing lingers after close.
         _ = loop.schedule(afterMicroseconds: 50_000) { [self] in
             front.close()

@@ -10,6 +10,8 @@ final class StoreThread: @unchecked Sendable {
     private let thread: SerialThread
     private let settings: ConnectionSettings
     private let loop: EventLoop
+    private let lock = Lock()
+    private var canceller: Connection.Canceller?
     // Used on the thread alone.
     private var store: Store?
 
@@ -33,14 +35,25 @@ final class StoreThread: @unchecked Sendable {
         }
     }
 
-    /// Finishes what waits.
-    func stop() { thread.stop() }
+    /// Calls `then` on the loop once all that waits now is done.
+    ///
+    /// - Returns: False, and nothing is called, where too many jobs wait.
+    func afterAll(_ then: @escaping @Sendable () -> Void) -> Bool {
+        thread.async { [loop] in loop.enqueue(then) }
+    }
+
+    /// Asks the server to stop the statement under way, without waiting for it: it may hang.
+    func cancel() {
+        guard let canceller = lock.withLock({ canceller }) else { return }
+        _ = ServiceThread(name: "cancel") { canceller.cancel() }
+    }
 
     private func usableStore() throws -> Store {
         if let store, store.connection.isUsable { return store }
         store = nil
         let fresh = Store(try Connection(settings))
         store = fresh
+        lock.withLock { canceller = fresh.connection.canceller() }
         return fresh
     }
 }

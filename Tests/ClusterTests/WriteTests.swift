@@ -325,6 +325,31 @@ extension ClusterTests {
             #expect(missing == ["queued"])
         }
 
+        @Test("a coordinator ends within its grace though the database hangs, and at once on a second signal")
+        func endsWhileDatabaseHangs() throws {
+            let server = try FragileServer()
+            let cluster = try TestCluster(settings: ["MRL_WORKER_GRACE_SECONDS": "4"], server: server.server)
+            _ = try cluster.fill(Self.collection, SyntheticCorpus(rows: 10, dimensions: 64, seed: 51))
+            try server.signalAll(SIGSTOP)
+            defer { #expect(throws: Never.self) { try server.signalAll(SIGCONT) } }
+            // Time for every thread that asks the database now and then to wait for it.
+            pause(6)
+            let first = cluster.coordinators[0]
+            first.signal(SIGTERM)
+            #expect(first.waitForExit(seconds: 8) == 0, "\(first.log)")
+            try server.signalAll(SIGCONT)
+            try cluster.restartCoordinator()
+            let client = try cluster.client()
+            #expect(try client.refusal(.status) == nil)
+            try server.signalAll(SIGSTOP)
+            pause(2)
+            let second = cluster.coordinators[0]
+            second.signal(SIGTERM)
+            pause(0.5)
+            second.signal(SIGTERM)
+            #expect(second.waitForExit(seconds: 1) == 128 + SIGTERM, "\(second.log)")
+        }
+
         private static func outage(
             _ server: FragileServer,
             codes: Set<FrontErrorCode>,
