@@ -7,10 +7,15 @@ import WireProtocol
 import ZeroMQ
 
 extension CoordinatorService {
+    /// Left before a deadline for the answer itself.
+    private static let answerMicroseconds: UInt64 = 50_000
+
     func begin(_ request: CollectionsRequest, _ key: UInt64) {
         guardDeadline(key) { .databaseIsSilent("a change may still be made") }
         let job: @Sendable (Store) throws -> Void
         var answered = ""
+        var field: String?
+        var isNew = false
         switch request {
         case .list:
             finish(key, .object(type: "collections", json: .object([.init("collections", collectionsJSON)])))
@@ -19,7 +24,9 @@ extension CoordinatorService {
             do {
                 try refuseUnserved(wanted.residency, rotation: wanted.rotation)
                 let definition = try definition(wanted)
+                try refuseUnfitting(definition)
                 answered = definition.name
+                isNew = true
                 job = { _ = try $0.createCollection(definition) }
             } catch {
                 fail(key, error)
@@ -27,38 +34,72 @@ extension CoordinatorService {
             }
         case .drop(let name):
             answered = name
+            // An alias is not dropped with what it points to.
+            field = "name"
             job = { try $0.dropCollection(name) }
         case .alias(let name, let collection):
             answered = name
+            if collection == nil { field = "name" }
             job = { try $0.setAlias(name, collection: collection) }
         case .configure(let name, let change):
             do {
                 try refuseUnserved(change)
-                let shape = try resolve(name).shape
+                let record = try resolve(name, field: "name")
+                let shape = record.shape
+                try refuseUnfitting(change, storedHeadWidth: shape.storedHeadWidth)
                 answered = shape.name
+                field = "name"
                 job = { _ = try $0.configure(shape.name, change) }
             } catch {
                 fail(key, error)
                 return
             }
         }
-        let name = answered
+        let (name, waits, place) = (answered, isNew, field)
         control.run(job) { [self] result in
             switch result {
-            case .failure(let error): fail(key, storeError(error))
+            case .failure(let error):
+                var refusal = storeError(error)
+                if refusal.code == .unknownCollection {
+                    if let place { refusal.field = place }
+                    refusal.allowed = knownNames
+                }
+                fail(key, refusal)
             case .success:
                 refreshCollections { [self] in
-                    let info = names[name].flatMap { collections[$0] }.map { collectionJSON($0) } ?? .null
-                    finish(
-                        key,
-                        .object(
-                            type: "collections",
-                            json: .object([.init("name", .string(name)), .init("collection", info)])
-                        )
-                    )
+                    if waits { answerOnceServed(name, key) } else { answer(name, key) }
                 }
             }
         }
+    }
+
+    private func answer(_ name: String, _ key: UInt64) {
+        let info = names[name].flatMap { collections[$0] }.map { collectionJSON($0) } ?? .null
+        finish(
+            key,
+            .object(type: "collections", json: .object([.init("name", .string(name)), .init("collection", info)]))
+        )
+    }
+
+    /// Answers a `create` when its shards are ready at the workers that run, or shortly before the deadline: a search
+    /// right after it would find no shard otherwise.
+    private func answerOnceServed(_ name: String, _ key: UInt64) {
+        guard let request = running[key] else { return }
+        let isServed =
+            names[name].flatMap { collections[$0] }.map { record in
+                [WorkerRole.shortlist, .rerank].allSatisfy { role in
+                    let holding = Holding(
+                        collection: record.shape.collection,
+                        generation: record.shape.generation,
+                        role: role
+                    )
+                    return !registry.workers(of: role).contains { !$0.isDraining }
+                        || directory.readyShardCount(holding) + (placement.withoutRoom[holding]?.count ?? 0)
+                            >= Slots.shardCount
+                }
+            } ?? true
+        guard !isServed, now + Self.answerMicroseconds < request.deadline else { return answer(name, key) }
+        _ = loop.schedule(afterMicroseconds: 10_000) { [self] in answerOnceServed(name, key) }
     }
 
     private func refuseUnserved(_ change: ResidencyChange, rotation: Rotation = .none) throws(FrontError) {
@@ -70,6 +111,34 @@ extension CoordinatorService {
         }
         if rotation != .none {
             throw FrontError(.unsupported, field: "rotation", "rotations are not learnt", allowed: "none")
+        }
+    }
+
+    /// What PostgreSQL would refuse too, but in the words of the request.
+    private func refuseUnfitting(_ definition: CollectionDefinition) throws(FrontError) {
+        let dimensions = definition.dimensions
+        let head = definition.storedHeadWidth ?? min(dimensions, 128)
+        for (field, value) in [("smallest_dimensions", definition.smallestDimensions), ("stored_head_width", head)] {
+            guard !(1...dimensions).contains(value) else { continue }
+            throw FrontError(
+                .badHeader,
+                field: field,
+                "\(field) is \(value), the collection has \(dimensions) dimensions",
+                allowed: "1 to \(dimensions)"
+            )
+        }
+        try refuseUnfitting(definition.residency, storedHeadWidth: head)
+    }
+
+    private func refuseUnfitting(_ change: ResidencyChange, storedHeadWidth head: Int) throws(FrontError) {
+        for (field, value) in [("resident_width", change.width), ("coarse_dimensions", change.coarseDimensions)] {
+            guard let value, !(1...head).contains(value) else { continue }
+            throw FrontError(
+                .badHeader,
+                field: field,
+                "\(field) is \(value), the stored head width is \(head)",
+                allowed: "1 to \(head)"
+            )
         }
     }
 

@@ -210,14 +210,19 @@ extension CoordinatorService {
     }
 
     /// The collection behind a name or alias.
-    func resolve(_ name: String) throws(FrontError) -> CollectionRecord {
+    func resolve(_ name: String, field: String = "collection") throws(FrontError) -> CollectionRecord {
         if let number = names[name], let record = collections[number] { return record }
-        let known = names.keys.sorted().prefix(20).joined(separator: ", ")
         throw FrontError(
             .unknownCollection,
-            field: "collection",
+            field: field,
             "there is no collection or alias \(name)",
-            allowed: known.isEmpty ? "none exists yet; create one with collections/create" : known
+            allowed: knownNames
         )
+    }
+
+    /// Collections and aliases, as far as they fit a message.
+    var knownNames: String {
+        let known = names.keys.sorted().prefix(20).joined(separator: ", ")
+        return known.isEmpty ? "none exists yet; create one with collections/create" : known
     }
 }

@@ -7,6 +7,35 @@ import WireProtocol
 extension ClusterTests {
     @Suite("A collection changes while it serves", .serialized, .timeLimit(.minutes(2)))
     struct LiveChanges {
+        @Test("a new collection is searched as soon as create has answered")
+        func searchedAtOnce() throws {
+            let cluster = try TestCluster()
+            let client = try cluster.client()
+            let areThere = try poll(seconds: 15) {
+                Set(try ClusterStatus(client).workers.map(\.role)).isSuperset(of: ["shortlist", "rerank"])
+            }
+            #expect(areThere)
+            for number in 0..<3 {
+                let name = "fresh-\(number)"
+                _ = try client.object(.collections(.create(CreateCollection(name: name, dimensions: 64))))
+                let reply = try client.search(SearchRequest(name, [[Float](repeating: 1, count: 64)]))
+                #expect(reply.coverage.isComplete)
+                #expect(reply.hits[0].isEmpty)
+            }
+        }
+
+        @Test("create answers at once where no worker runs")
+        func createdWithoutWorkers() throws {
+            let cluster = try TestCluster(shortlists: 0, rerankers: 0)
+            let client = try cluster.client()
+            _ = try client.object(.status)
+            let start = now()
+            let create = CollectionsRequest.create(CreateCollection(name: "lonely", dimensions: 64))
+            let reply = try client.object(.collections(create), deadline: 10_000)
+            #expect(now() - start < 5)
+            #expect(reply["collection"]?["shards"]?["shortlist"]?["missing"]?.int == 64)
+        }
+
         @Test("H and precision change under load: every answer is right for the generation that it names")
         func residentWidthAndPrecision() throws {
             let cluster = try TestCluster(shortlists: 2)
