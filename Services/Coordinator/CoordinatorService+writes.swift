@@ -343,7 +343,15 @@ extension CoordinatorService {
             running[key]?.collection = shape.collection
             guardDeadline(key) { .databaseIsSilent("try again") }
             let queued = reads.run(
-                { try $0.get(shape, externalIDs: request.ids, withVector: request.withVector) },
+                {
+                    // A reply could not hold more, and nobody shall fill our memory with what cannot be sent.
+                    try $0.get(
+                        shape,
+                        externalIDs: request.ids,
+                        withVector: request.withVector,
+                        bytesMax: FrontLimits.replyBytesMax
+                    )
+                },
                 then: { [self] result in
                     switch result {
                     case .failure(let error): fail(key, storeError(error))

@@ -15,9 +15,16 @@ extension StoreError {
             FrontError(.badHeader, field: index.map { "documents[\($0)]" } ?? "documents", description)
         case .unknownCollection: FrontError(.unknownCollection, field: "collection", description)
         case .alreadyExists: FrontError(.alreadyExists, field: "name", description)
-        case .invalidDefinition: FrontError(.badHeader, field: "name", description)
+        case .invalidDefinition: FrontError(.badHeader, description)
         case .unknownModel: FrontError(.modelMismatch, field: "model", description)
         case .idempotencyConflict: FrontError(.conflict, field: "idempotency_key", description)
+        case .tooLarge(let bytesMax):
+            FrontError(
+                .tooLarge,
+                field: "ids",
+                "the documents have more than \(bytesMax) bytes",
+                allowed: "up to \(bytesMax) bytes in a reply; ask for fewer"
+            )
         case .schema: FrontError(.storeUnavailable, description)
         case .database(let error):
             error.isConnectionLost || error.isRetryable

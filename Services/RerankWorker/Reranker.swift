@@ -147,8 +147,11 @@ struct Reranker: Sendable {
                 missing[id] = version
             }
         }
-        guard let read = reader.payloads(job.shape, missing.map { ($0.key, $0.value) }) else {
-            return request.storeIsDown
+        let read: [Int64: String?]
+        do {
+            read = try reader.payloads(job.shape, missing.map { ($0.key, $0.value) })
+        } catch {
+            return request.failed(error)
         }
         return scores(job, results, names, read: read, request, start)!
     }
@@ -176,6 +179,7 @@ struct Reranker: Sendable {
         _ start: UInt64
     ) -> WorkerAnswer? {
         var documents: [[FetchedDocument]] = []
+        var count = PayloadCount()
         if job.command.isWhole {
             documents.reserveCapacity(results.count)
             for (query, columns) in results.enumerated() {
@@ -197,6 +201,7 @@ struct Reranker: Sendable {
                         } else if read == nil {
                             return nil
                         }
+                        do { try count.add(payload) } catch { return request.failed(error) }
                     }
                     list.append(FetchedDocument(id: id, externalID: externalID, payload: payload))
                 }
@@ -237,6 +242,7 @@ struct Reranker: Sendable {
         }
         var documents: [FetchedDocument] = []
         documents.reserveCapacity(known.count)
+        var count = PayloadCount()
         for row in known {
             guard let name = row.name, let version = row.version else { break }
             guard command.withPayload else {
@@ -244,6 +250,7 @@ struct Reranker: Sendable {
                 continue
             }
             guard let payload = reader.payloads.payload(shape.collection, row.id, version) else { break }
+            do { try count.add(payload) } catch { return request.failed(error) }
             documents.append(FetchedDocument(id: row.id, externalID: name, payload: payload))
         }
         if documents.count == known.count { return request.answer(.documents(Documents(documents: documents))) }
@@ -284,18 +291,23 @@ struct Reranker: Sendable {
             let unread = known.filter {
                 reader.payloads.payload(shape.collection, $0.id, $0.version ?? 0) == nil
             }
-            guard let read = reader.payloads(shape, unread.map { ($0.id, $0.version ?? 0) }) else {
-                return request.storeIsDown
+            do {
+                payloads = try reader.payloads(shape, unread.map { ($0.id, $0.version ?? 0) })
+            } catch {
+                return request.failed(error)
             }
-            payloads = read
         }
-        let documents = known.map { row in
+        var documents: [FetchedDocument] = []
+        documents.reserveCapacity(known.count)
+        var count = PayloadCount()
+        for row in known {
             var payload: String?
             if command.withPayload {
                 payload =
                     payloads[row.id] ?? reader.payloads.payload(shape.collection, row.id, row.version ?? 0) ?? nil
+                do { try count.add(payload) } catch { return request.failed(error) }
             }
-            return FetchedDocument(id: row.id, externalID: row.name ?? "", payload: payload)
+            documents.append(FetchedDocument(id: row.id, externalID: row.name ?? "", payload: payload))
         }
         return request.answer(.documents(Documents(documents: documents)))
     }
@@ -377,6 +389,14 @@ extension WorkerRequest {
     }
 
     fileprivate var holdsNothing: WorkerAnswer { failed("UNAVAILABLE", "nothing of the collection is held here") }
+
+    fileprivate func failed(_ fault: PayloadFault) -> WorkerAnswer {
+        switch fault {
+        case .storeIsDown: storeIsDown
+        case .tooLarge:
+            failed("TOO_LARGE", "the payloads have more than the \(FrontLimits.replyBytesMax) bytes of a reply")
+        }
+    }
 
     fileprivate var storeIsDown: WorkerAnswer {
         failed("STORE_UNAVAILABLE", "the database cannot be read, and not all that was asked for is held")

@@ -2,6 +2,7 @@ import DocumentStore
 import Matryoshka
 import PostgreSQL
 import ServiceRuntime
+import WireProtocol
 import WorkerRuntime
 
 /// Reads single rows and payloads on a thread and a connection of its own, so that what is held serves on meanwhile.
@@ -39,14 +40,43 @@ final class RowReader: @unchecked Sendable {
 
     /// Reads payloads into the cache, on the reading thread.
     ///
-    /// - Returns: What was read by id; nil where the store cannot be read.
-    func payloads(_ shape: CollectionShape, _ rows: [(id: Int64, version: UInt32)]) -> [Int64: String?]? {
+    /// - Returns: What was read by id.
+    func payloads(
+        _ shape: CollectionShape,
+        _ rows: [(id: Int64, version: UInt32)]
+    ) throws(PayloadFault) -> [Int64: String?] {
         guard !rows.isEmpty else { return [:] }
-        guard let found = try? session.use({ try $0.fetchPayloads(shape, ids: rows.map(\.id)) }) else { return nil }
+        let found: [Int64: String?]
+        do {
+            found = try session.use {
+                try $0.fetchPayloads(shape, ids: rows.map(\.id), bytesMax: FrontLimits.replyBytesMax)
+            }
+        } catch StoreError.tooLarge {
+            throw .tooLarge
+        } catch {
+            throw .storeIsDown
+        }
         for row in rows {
             if let payload = found[row.id] { payloads.put(shape.collection, row.id, row.version, payload) }
         }
         return found
+    }
+}
+
+/// Why payloads cannot be given.
+enum PayloadFault: Error {
+    case storeIsDown
+    /// More than a reply can hold.
+    case tooLarge
+}
+
+/// Payloads of one answer, counted, so that it never takes more memory than a reply can hold.
+struct PayloadCount {
+    private var bytes = 0
+
+    mutating func add(_ payload: String?) throws(PayloadFault) {
+        bytes += payload?.utf8.count ?? 0
+        if bytes > FrontLimits.replyBytesMax { throw .tooLarge }
     }
 }
 

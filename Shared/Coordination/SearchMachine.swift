@@ -282,6 +282,12 @@ public struct SearchMachine: Sendable {
                 )
             }
         }
+        // No other worker would do better.
+        if failure.code == FrontErrorCode.tooLarge.rawValue {
+            return fail(
+                FrontError(.tooLarge, failure.message, allowed: "ask for fewer hits, or without payloads")
+            )
+        }
         overload = failure.code == FrontErrorCode.overloaded.rawValue ? failure.message : nil
         let actions = goOn(without: known, failure, died: died, view)
         // Nobody else holds what the full worker holds: the client hears so at once.

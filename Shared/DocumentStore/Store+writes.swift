@@ -291,13 +291,24 @@ extension Store {
     // MARK: - Reading
 
     /// Documents by external id, in the order asked for; those that are not there are left out.
+    ///
+    /// - Throws: ``StoreError/tooLarge(bytesMax:)`` where they have more than `bytesMax` bytes together; these are then
+    ///   not read. Vectors do not count.
     public func get(
         _ shape: CollectionShape,
         externalIDs: [String],
-        withVector: Bool = false
+        withVector: Bool = false,
+        bytesMax: Int = .max
     ) throws -> [StoredDocument] {
         let number = shape.collection
         return try transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") {
+            try refuse(
+                number,
+                beyond: bytesMax,
+                "coalesce(octet_length(text), 0) + coalesce(octet_length(payload::text), 0)",
+                where: "external_id = ANY ($1::text[])",
+                .texts(externalIDs)
+            )
             let result = try execute(
                 """
                 SELECT d.external_id, d.text, d.payload::text, d.version, d.pending, d.id, d.slot
@@ -328,8 +339,46 @@ extension Store {
         }
     }
 
+    /// Throws where documents have more bytes than allowed; the server stops counting there.
+    private func refuse(
+        _ collection: UInt32,
+        beyond bytesMax: Int,
+        _ bytes: String,
+        where condition: String,
+        _ parameter: Parameter
+    ) throws {
+        guard bytesMax < .max else { return }
+        let isTooLarge = try execute(
+            """
+            SELECT EXISTS (
+                SELECT FROM (
+                    SELECT sum(\(bytes)) OVER (ROWS UNBOUNDED PRECEDING) AS total
+                    FROM matryoshka.documents_\(collection) WHERE \(condition)
+                ) AS counted WHERE total > $2
+            )
+            """,
+            [parameter, .int64(Int64(bytesMax))],
+            isPrepared: true
+        ).bool(0, 0)
+        if isTooLarge { throw StoreError.tooLarge(bytesMax: bytesMax) }
+    }
+
     /// Payloads by internal id; those that are not there are left out.
-    public func fetchPayloads(_ shape: CollectionShape, ids: [Int64]) throws -> [Int64: String?] {
+    ///
+    /// - Throws: ``StoreError/tooLarge(bytesMax:)`` where they have more than `bytesMax` bytes together; these are then
+    ///   not read.
+    public func fetchPayloads(
+        _ shape: CollectionShape,
+        ids: [Int64],
+        bytesMax: Int = .max
+    ) throws -> [Int64: String?] {
+        try refuse(
+            shape.collection,
+            beyond: bytesMax,
+            "coalesce(octet_length(payload::text), 0)",
+            where: "id = ANY ($1)",
+            .int64s(ids)
+        )
         let result = try execute(
             "SELECT id, payload::text FROM matryoshka.documents_\(shape.collection) WHERE id = ANY ($1)",
             [.int64s(ids)],

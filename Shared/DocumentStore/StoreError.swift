@@ -22,6 +22,8 @@ public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
     case unknownModel(String)
     /// The idempotency key was used with another body.
     case idempotencyConflict
+    /// What was asked for has more bytes than the caller takes.
+    case tooLarge(bytesMax: Int)
     /// The database's schema is not one that this build can use; the sentence says what to do.
     case schema(String)
     /// Everything else; look at ``PostgreSQLError/isConnectionLost`` and ``PostgreSQLError/isRetryable``.
@@ -44,6 +46,7 @@ public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
             .unknownModel(let message), .schema(let message):
             message
         case .idempotencyConflict: "the idempotency key was used before with another body"
+        case .tooLarge(let bytesMax): "what was asked for has more than \(bytesMax) bytes"
         case .database(let error): error.description
         }
     }

@@ -96,13 +96,48 @@ extension ClusterTests {
                 (.unknownCollection, "collection", .get(GetRequest(collection: "no-such", ids: ["a"]))),
                 (.unknownCollection, "collection", .delete(DeleteRequest(collection: "no-such", ids: ["a"]))),
                 (.alreadyExists, "name", .collections(.create(Self.collection))),
-                (.unknownCollection, nil, .collections(.drop(name: "no-such"))),
+                (.unknownCollection, "name", .collections(.drop(name: "no-such"))),
+                (
+                    .unknownCollection, "name",
+                    .collections(.configure(name: "no-such", ResidencyChange(width: 8)))
+                ),
             ]
             for (code, field, body) in cases {
                 let error = try client.refusal(body)
                 #expect(error?.code == code, "\(body) got \(error as Any)")
                 if let field { #expect(error?.field == field, "\(body) got \(error as Any)") }
                 #expect(error.map { !$0.message.isEmpty } == true)
+            }
+
+            // Sizes that do not fit: the field and the range are told, and nothing of SQL.
+            let sizes: [(String, String, CollectionsRequest)] = [
+                (
+                    "smallest_dimensions", "1 to 8",
+                    .create(CreateCollection(name: "more", dimensions: 8, smallestDimensions: 9))
+                ),
+                (
+                    "stored_head_width", "1 to 8",
+                    .create(CreateCollection(name: "more", dimensions: 8, storedHeadWidth: 9))
+                ),
+                (
+                    "resident_width", "1 to 40",
+                    .create(
+                        CreateCollection(
+                            name: "more",
+                            dimensions: 64,
+                            storedHeadWidth: 40,
+                            residency: ResidencyChange(width: 41)
+                        )
+                    )
+                ),
+                ("resident_width", "1 to 64", .configure(name: "inputs", ResidencyChange(width: 65))),
+                ("coarse_dimensions", "1 to 64", .configure(name: "inputs", ResidencyChange(coarseDimensions: 65))),
+            ]
+            for (field, allowed, request) in sizes {
+                let error = try client.refusal(.collections(request))
+                #expect(error?.code == .badHeader, "\(request) got \(error as Any)")
+                #expect(error?.field == field, "\(request) got \(error as Any)")
+                #expect(error?.allowed == allowed, "\(request) got \(error as Any)")
             }
 
             // What our own encoder would not write.
@@ -353,6 +388,42 @@ extension ClusterTests {
             }
             #expect(isServed)
             #expect(cluster.children.allSatisfy { $0.isRunning })
+        }
+
+        @Test("more than a reply can hold is refused before it takes memory, in the coordinator and in the workers")
+        func tooMuch() throws {
+            let (cluster, shape, known) = try Self.makeCluster(rows: 400)
+            // A hundred documents of 1 MiB text and 1 MiB payload, which the database keeps compressed.
+            try cluster.database.connection().run(
+                script: """
+                    UPDATE matryoshka.documents_\(shape.collection) SET text = repeat('text ', 200000),
+                        payload = jsonb_build_object('p', repeat('p', 1000000)) WHERE id <= (
+                            SELECT id FROM matryoshka.documents_\(shape.collection) ORDER BY id OFFSET 99 LIMIT 1)
+                    """
+            )
+            let client = try cluster.client()
+            let processes = cluster.coordinators + cluster.rerankers
+            let before = processes.map(\.residentBytes)
+            let ids = SyntheticCorpus(rows: 400, dimensions: 64, seed: 61).ids
+            var all = known.request
+            all.plan = Plan(stages: [Stage(dimensions: 16, keep: 400), Stage(dimensions: 64, keep: 400)])
+            all.k = 400
+            all.withPayload = true
+            var exhaustive = all
+            exhaustive.plan = Plan(stages: [Stage(dimensions: 64, keep: 400)])
+            let requests: [FrontRequestBody] = [
+                .get(GetRequest(collection: "inputs", ids: ids)), .search(all), .search(exhaustive),
+            ]
+            for request in requests {
+                let error = try client.refusal(request, deadline: 20_000)
+                #expect(error?.code == .tooLarge, "\(error as Any)")
+                #expect(error?.allowed != nil)
+            }
+            for (process, bytes) in zip(processes, before) {
+                #expect(process.residentBytes - bytes < 48 << 20, "\(process.name)")
+            }
+            // What fits is given.
+            #expect(try client.refusal(.get(GetRequest(collection: "inputs", ids: [ids[0], ids[399]]))) == nil)
         }
 
         @Test("beyond what is allowed in flight the answer is OVERLOADED at once")

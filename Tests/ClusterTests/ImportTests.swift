@@ -125,6 +125,33 @@ extension ClusterTests {
             try Self.expectAll(9_900, cluster)
         }
 
+        @Test("pending goes on behind a batch of texts without a word that the model knows")
+        func pending() throws {
+            let cluster = try TestCluster(encoders: 1)
+            try cluster.waitUntilEncoders()
+            let client = try cluster.client()
+            _ = try client.object(.collections(.create(CreateCollection(name: "imported", dimensions: 64))))
+            let store = try cluster.database.store()
+            let collection = try store.collections()[0].shape.collection
+            let strange = (0..<4_100).map { UpsertRow(externalID: "x-\($0)", text: "xyzzy", vector: nil) }
+            _ = try store.stageAndUpsert(collection: collection, rows: strange)
+            _ = try store.upsert(
+                collection: collection,
+                rows: [UpsertRow(externalID: "known", text: "chess", vector: nil)]
+            )
+            let child = try ChildProcess(
+                "mrl",
+                executable: executable("mrl"),
+                arguments: ["import", "pending", "--front", cluster.front()],
+                environment: cluster.environment.merging(["MRL_HOME": cluster.folder]) { $1 },
+                logPath: "\(cluster.folder)/pending.log"
+            )
+            #expect(child.waitForExit(seconds: 60) == 0, "\(child.log)")
+            let sql = try cluster.database.connection()
+            #expect(try Self.count(sql, "NOT pending AND external_id = 'known'") == 1, "\(child.log)")
+            #expect(try Self.count(sql, "pending") == 4_100)
+        }
+
         @Test("killed in the middle, the same command goes on; nothing is lost or doubled")
         func importDies() throws {
             let cluster = try TestCluster(encoders: 1)

@@ -35,7 +35,9 @@ extension ClusterTests {
                 try? FileManager.default.removeItem(atPath: folder)
             }
 
-            func read(_ name: String) -> String { (try? String(contentsOf: URL(filePath: folder + name), encoding: .utf8)) ?? "" }
+            func read(_ name: String) -> String {
+                (try? String(contentsOf: URL(filePath: folder + name), encoding: .utf8)) ?? ""
+            }
 
             var postmaster: pid_t? {
                 read("/postgres/data/postmaster.pid").split(separator: "\n").first.flatMap { pid_t($0) }

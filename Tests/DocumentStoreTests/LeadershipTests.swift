@@ -108,7 +108,9 @@ struct LeadershipTests {
         ])
         let query = store.connection
         #expect(try query.execute("SELECT alive FROM ops.workers WHERE incarnation = 7").bool(0, 0))
-        let coverage = try query.execute("SELECT shards_ready, shards_missing FROM ops.shard_coverage ORDER BY role DESC")
+        let coverage = try query.execute(
+            "SELECT shards_ready, shards_missing FROM ops.shard_coverage ORDER BY role DESC"
+        )
         #expect(coverage.int64(0, 0) == 63)
         #expect(coverage.int32s(0, 1) == [63])
         // No rerank worker holds anything: all its shards are missing, and that is told.

@@ -138,7 +138,8 @@ struct UpCommand: ParsableCommand {
     /// Lets a running supervisor try again what it gave up, and serve a model that it had not.
     private func startAgain(_ home: Home, _ asked: ClusterSize) throws {
         Output.note("A cluster runs in \(home.path) already.")
-        let isDown = ClusterState.read(home)?.processes.contains { $0.phase == .failed || $0.phase == .waiting } ?? false
+        let isDown =
+            ClusterState.read(home)?.processes.contains { $0.phase == .failed || $0.phase == .waiting } ?? false
         let isNewModel = asked.model != nil && WantedCluster.read(home)?.size.model == nil
         guard isDown || isNewModel else { return }
         try changeWanted(home) { size in size.model = asked.model ?? size.model }
