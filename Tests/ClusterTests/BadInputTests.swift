@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Glibc
 import Matryoshka
+import PostgreSQL
 import RetrievalTesting
 import Testing
 import WireProtocol
