@@ -125,6 +125,7 @@ let package = Package(
             "RerankWorkerTests",
             ["RerankWorker", "Reranking", "DocumentStore", "WireProtocol", "Matryoshka", "RetrievalTesting"]
         ),
+        tests("CommandLineTests", ["CommandLine", "Matryoshka", "ServiceRuntime"]),
         tests(
             "ClusterTests",
             [

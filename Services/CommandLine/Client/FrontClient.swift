@@ -66,16 +66,18 @@ final class FrontClient {
         let request = FrontRequest(id: String(ticket), deadlineMilliseconds: deadlineMilliseconds, body: body)
         let frames = request.encode()
         let connectBy = EventLoop.nowMicroseconds() + UInt64(Self.connectSeconds * 1e6)
+        var sentAt: UInt64
         while true {
+            // Read before the message leaves: a thread that loses its core after sending would time itself short.
+            sentAt = EventLoop.nowMicroseconds()
             let outcome: Socket.SendOutcome
             do { outcome = try socket.send(frames) } catch { throw StartupFailure("\(error)") }
             if outcome == .sent { break }
             guard EventLoop.nowMicroseconds() < connectBy else { throw StartupFailure(whyNotConnected) }
             try wait(milliseconds: 2)
         }
-        let time = EventLoop.nowMicroseconds()
         let patience = UInt64(deadlineMilliseconds) * 1_000 + Self.patienceMicroseconds
-        pending[ticket] = (time, time + patience)
+        pending[ticket] = (sentAt, sentAt + patience)
         return ticket
     }
 

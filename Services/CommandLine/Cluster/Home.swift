@@ -35,7 +35,16 @@ struct Home: Sendable {
     var model: String { models + "/default" }
     var corpus: String { path + "/corpus" }
     var postgres: String { path + "/postgres" }
-    var front: String { "ipc://\(run)/front.sock" }
+    var front: String { "ipc://" + front(1) }
+    /// Socket of a coordinator for clients; they are counted from 1.
+    func front(_ coordinator: Int) -> String { socket("front", coordinator) }
+    /// Socket of a coordinator for workers.
+    func back(_ coordinator: Int) -> String { socket("back", coordinator) }
+
+    private func socket(_ name: String, _ coordinator: Int) -> String {
+        "\(run)/\(name)\(coordinator == 1 ? "" : "-\(coordinator)").sock"
+    }
+
     /// Where the supervisor leaves the address of the database for other commands; readable by its owner only.
     var databaseURL: String { run + "/database.url" }
     var lock: String { run + "/supervisor.lock" }

@@ -85,6 +85,8 @@ final class Supervisor {
         }
         superviseUntilTold()
         stopAll()
+        // libzmq leaves them behind.
+        for socket in (1...max(1, size.coordinators)).flatMap({ [home.front($0), home.back($0)] }) { unlink(socket) }
         unlink(home.databaseURL)
         unlink(home.state)
     }
@@ -183,12 +185,9 @@ final class Supervisor {
         environment["MRL_RUN_DIRECTORY"] = home.run
         if size.coordinators > 1 {
             // The first keeps the default endpoints; workers connect to all.
-            func endpoints(_ name: String) -> [String] {
-                (1...size.coordinators).map { "ipc://\(home.run)/\(name)\($0 == 1 ? "" : "-\($0)").sock" }
-            }
-            let back = endpoints("back")
+            let back = (1...size.coordinators).map { "ipc://" + home.back($0) }
             if kind == "coordinator" {
-                environment["MRL_COORDINATOR_FRONT"] = endpoints("front")[index - 1]
+                environment["MRL_COORDINATOR_FRONT"] = "ipc://" + home.front(index)
                 environment["MRL_COORDINATOR_BACK"] = back[index - 1]
             } else {
                 environment["MRL_COORDINATOR_BACK"] = back.joined(separator: ",")

@@ -65,7 +65,7 @@ struct EvaluateCommand: ParsableCommand {
             "Known-item search: \(grouped(targets.count)) held-out queries, \(grouped(shape.rows)) documents, "
                 + "collection \(collection)\n"
         )
-        Output.line(KnownItemTable.text(rows))
+        Output.line(KnownItemTable.text(rows, full: table.multipliedByFullSearch))
     }
 }
 

@@ -11,7 +11,8 @@ struct UpCommand: ParsableCommand {
         abstract: "Start PostgreSQL, a coordinator and workers on this machine, and keep them running.",
         discussion: """
             Returns when everything is ready. Running it twice is harmless: the second time it says what runs, and
-            starts again what was given up. With DATABASE_URL (or libpq's own variables) no PostgreSQL is started.
+            starts again what was given up; other numbers and settings than it runs with it does not take up, and
+            says so. With DATABASE_URL (or libpq's own variables) no PostgreSQL is started.
 
             EXAMPLES
               mrl up
@@ -22,10 +23,10 @@ struct UpCommand: ParsableCommand {
     )
 
     @OptionGroup var home: HomeOption
-    @Option(help: "Coordinators.") var coordinators = 1
-    @Option(help: "Encoder workers; they need a model.") var encoders = 1
-    @Option(help: "Shortlist workers.") var shortlists = 2
-    @Option(help: "Rerank workers.") var rerankers = 1
+    @Option(help: "Coordinators. (default: \(ClusterSize().coordinators))") var coordinators: Int?
+    @Option(help: "Encoder workers; they need a model. (default: \(ClusterSize().encoders))") var encoders: Int?
+    @Option(help: "Shortlist workers. (default: \(ClusterSize().shortlists))") var shortlists: Int?
+    @Option(help: "Rerank workers. (default: \(ClusterSize().rerankers))") var rerankers: Int?
     @Option(help: ArgumentHelp("Model directory; default: models/default in the home.", valueName: "dir"))
     var model: String?
     @Option(help: ArgumentHelp("Memory that each worker offers for rows, for example 512MiB.", valueName: "bytes"))
@@ -40,9 +41,10 @@ struct UpCommand: ParsableCommand {
 
     func validate() throws {
         for (name, count) in [("encoders", encoders), ("shortlists", shortlists), ("rerankers", rerankers)] {
-            guard (0...64).contains(count) else { throw ValidationError("--\(name) is \(count); allowed: 0 to 64") }
+            guard let count, !(0...64).contains(count) else { continue }
+            throw ValidationError("--\(name) is \(count); allowed: 0 to 64")
         }
-        guard (1...8).contains(coordinators) else {
+        if let coordinators, !(1...8).contains(coordinators) {
             throw ValidationError("--coordinators is \(coordinators); allowed: 1 to 8")
         }
     }
@@ -74,10 +76,10 @@ struct UpCommand: ParsableCommand {
 
     private func size(_ home: Home) throws -> ClusterSize {
         var size = ClusterSize()
-        size.coordinators = coordinators
-        size.encoders = encoders
-        size.shortlists = shortlists
-        size.rerankers = rerankers
+        size.coordinators = coordinators ?? size.coordinators
+        size.encoders = encoders ?? size.encoders
+        size.shortlists = shortlists ?? size.shortlists
+        size.rerankers = rerankers ?? size.rerankers
         if let model {
             size.model = absolutePath(model)
             guard exists(size.model!) else { throw StartupFailure("there is no model directory \(size.model!)") }
@@ -138,11 +140,36 @@ struct UpCommand: ParsableCommand {
     /// Lets a running supervisor try again what it gave up, and serve a model that it had not.
     private func startAgain(_ home: Home, _ asked: ClusterSize) throws {
         Output.note("A cluster runs in \(home.path) already.")
+        if let running = WantedCluster.read(home)?.size {
+            for sentence in notTakenUp(asked, running) { Output.note(sentence) }
+        }
         let isDown =
             ClusterState.read(home)?.processes.contains { $0.phase == .failed || $0.phase == .waiting } ?? false
         let isNewModel = asked.model != nil && WantedCluster.read(home)?.size.model == nil
         guard isDown || isNewModel else { return }
         try changeWanted(home) { size in size.model = asked.model ?? size.model }
+    }
+
+    /// What was asked for and differs from what a running cluster has, with the way to change it.
+    func notTakenUp(_ asked: ClusterSize, _ running: ClusterSize) -> [String] {
+        var sentences: [String] = []
+        for (option, kind, wanted, count) in [
+            ("encoders", "encoder", encoders, running.encoders),
+            ("shortlists", "shortlist", shortlists, running.shortlists),
+            ("rerankers", "rerank", rerankers, running.rerankers),
+        ] {
+            guard let wanted, wanted != count else { continue }
+            sentences.append("--\(option) \(wanted) is not taken up, \(count) run: mrl scale \(kind) \(wanted)")
+        }
+        var others: [String] = []
+        if let coordinators, coordinators != running.coordinators { others.append("--coordinators \(coordinators)") }
+        if model != nil, running.model != nil, asked.model != running.model { others.append("--model \(asked.model!)") }
+        others += asked.settings.filter { running.settings[$0.key] != $0.value }.map { "\($0.key)=\($0.value)" }
+            .sorted()
+        if !others.isEmpty {
+            sentences.append("\(others.joined(separator: ", ")) is not taken up: mrl down, then mrl up with it")
+        }
+        return sentences
     }
 
     private func waitUntilReady(_ home: Home) throws {
@@ -268,6 +295,7 @@ struct ScaleCommand: ParsableCommand {
         let client = try FrontClient(try clientSettings(home: home))
         let deadline = now() + Double(wait)
         var missing = ""
+        var shown = ""
         while now() < deadline {
             let status = StatusReport(try client.object(.status))
             let wanted = WantedCluster.read(home)?.size ?? ClusterSize()
@@ -280,6 +308,8 @@ struct ScaleCommand: ParsableCommand {
             if missing.isEmpty {
                 missing = running > count ? "\(running - count) \(kind.rawValue) still stopping" : "shards are moving"
             }
+            if missing != shown { Output.note("  waiting: \(missing)") }
+            shown = missing
             usleep(100_000)
         }
         throw StartupFailure("not done after \(wait) s: \(missing)")

@@ -24,11 +24,13 @@ struct ImportDocumentsCommand: ParsableCommand {
         abstract: "Encode the documents of a JSON-lines file and store them, searchable.",
         discussion: """
             A line is {"id", "text", "payload"} or a package {"name", "source", "section", "short", "long"}. An import
-            that was cut short goes on where it stopped; Ctrl-C stops it after the current batch.
+            that was cut short goes on where it stopped, unless the file was changed; Ctrl-C stops it after the
+            current batch. A line that is no document stops it too, once all before it is stored.
 
             EXAMPLES
               mrl import documents corpus.jsonl --collection debian --create
               mrl import documents corpus.jsonl --collection debian-eval --create --fields long
+              mrl import documents corpus.jsonl --collection debian --on-error skip --rejects bad.jsonl
             """
     )
 
@@ -39,7 +41,38 @@ struct ImportDocumentsCommand: ParsableCommand {
     var fields: String?
     @Flag(help: "Create the collection where it is missing, for the encoder's model.") var create = false
     @Flag(help: "Begin at the first line even if an earlier import came further.") var restart = false
+    @Option(help: ArgumentHelp("At a line that is no document: skip it, or stop.", valueName: "skip|stop"))
+    var onError = OnError.stop
+    @Option(
+        help: ArgumentHelp(
+            "Write lines that were passed over here, as {\"line\", \"id\", \"problem\", \"content\"}.",
+            valueName: "file"
+        )
+    )
+    var rejects: String?
     @Flag(help: "Print figures as JSON at the end.") var json = false
+
+    /// What a line that is no document does.
+    enum OnError: String, ExpressibleByArgument, CaseIterable {
+        case skip
+        case stop
+    }
+
+    /// What became of the lines.
+    private struct Outcome {
+        var stored = 0
+        var withoutText: [String] = []
+        var unknownText: [String] = []
+        var bad = 0
+        /// The line that ended the import.
+        var refusal: BadLine?
+
+        var leftOut: Int { withoutText.count + unknownText.count + bad }
+    }
+
+    func validate() throws {
+        guard rejects == nil || onError == .skip else { throw ValidationError("--rejects goes with --on-error skip") }
+    }
 
     func run() throws {
         // Before any thread starts, so that all of them leave the signals to us.
@@ -64,10 +97,21 @@ struct ImportDocumentsCommand: ParsableCommand {
         }
         let total = source.remainingLines
         let started = now()
+        var outcome = Outcome()
         if total > 0 {
-            try importAll(&source, total: total, name: name, into: shape, client, store, home, stop)
+            let log = try RejectLog(path: rejects, appends: source.offset > 0)
+            outcome = try importAll(&source, total: total, name: name, into: shape, client, store, home, stop, log)
+            report(outcome)
+        } else if source.size == 0 {
+            Output.note("\(file) is empty.")
         } else {
-            Output.note("All of \(file) is stored in \(collection) already.")
+            Output.note("All of \(file) is stored in \(collection) already; --restart imports it once more.")
+        }
+        if let refusal = outcome.refusal {
+            throw StartupFailure(
+                "\(file) \(refusal.sentence); stopped there, with \(grouped(outcome.stored)) documents before it stored: "
+                    + "mend it, or pass over such lines with --on-error skip"
+            )
         }
         if stop.isRequested {
             Output.line("Stopped. The same command goes on from here.")
@@ -75,19 +119,37 @@ struct ImportDocumentsCommand: ParsableCommand {
         }
         try waitUntilSearchable(client, shape, isCancelled: { stop.isRequested })
         let seconds = now() - started
-        let rate = total > 0 ? Double(total) / seconds : 0
+        let rate = outcome.stored > 0 ? Double(outcome.stored) / seconds : 0
         if json {
             Output.json(
                 .object([
-                    .init("collection", .string(shape.name)), .init("documents", .integer(Int64(total))),
+                    .init("collection", .string(shape.name)), .init("documents", .integer(Int64(outcome.stored))),
+                    .init("without_text", .integer(Int64(outcome.withoutText.count))),
+                    .init("without_known_word", .integer(Int64(outcome.unknownText.count))),
+                    .init("rejected", .integer(Int64(outcome.bad))),
                     .init("seconds", .number(seconds)), .init("documents_per_second", .number(rate)),
                 ])
             )
         } else if total > 0 {
             Output.line(
-                "\(grouped(total)) documents read into \(shape.name), stored and searchable in "
-                    + "\(durationText(seconds)) (\(grouped(Int(rate))) a second)."
+                "\(grouped(outcome.stored)) documents of \(file) are stored in \(shape.name) and searchable"
+                    + (outcome.leftOut > 0 ? ", \(grouped(outcome.leftOut)) left out" : "")
+                    + "; \(durationText(seconds)) (\(grouped(Int(rate))) a second)."
             )
+        }
+    }
+
+    /// Names what was left out, and why.
+    private func report(_ outcome: Outcome) {
+        for (ids, reason) in [
+            (outcome.withoutText, "have no text and were left out"),
+            (outcome.unknownText, "have no word that the model knows and were left out"),
+        ] where !ids.isEmpty {
+            let names = ids.prefix(5).joined(separator: ", ") + (ids.count > 5 ? ", …" : "")
+            Output.note("\(grouped(ids.count)) documents \(reason): \(names)")
+        }
+        if outcome.bad > 0 {
+            Output.note("\(grouped(outcome.bad)) bad lines were passed over" + (rejects.map { ": \($0)" } ?? "."))
         }
     }
 
@@ -120,15 +182,16 @@ struct ImportDocumentsCommand: ParsableCommand {
         _ client: FrontClient,
         _ store: Store,
         _ home: Home,
-        _ stop: StopRequest
-    ) throws {
+        _ stop: StopRequest,
+        _ log: RejectLog
+    ) throws -> Outcome {
         let number = shape.collection
         let batches = ImportStore(store, collection: number, source: name) {
             Store(try DatabaseAddress.connect(home))
         }
         let writer = BatchWriter(batches.write)
         var progress = ProgressLine("import", total: total, at: now())
-        var skipped = 0
+        var refusal: BadLine?
         let pipeline = ImportPipeline(
             client: client,
             collection: shape.name,
@@ -138,26 +201,34 @@ struct ImportDocumentsCommand: ParsableCommand {
         var file = source
         try pipeline.run(
             next: {
-                progress.update(writer.written + skipped, at: now())
-                return try file.next()
+                progress.update(writer.written + log.count, at: now())
+                while refusal == nil {
+                    do throws(BadLine) {
+                        return try file.next()
+                    } catch {
+                        if onError == .skip { try log.add(error) } else { refusal = error }
+                    }
+                }
+                return nil
             },
-            offset: { file.offset }
+            // The next import begins with the line that ended this one.
+            offset: { refusal?.offset ?? file.offset }
         )
         try writer.finish()
-        skipped = pipeline.emptyText + pipeline.unknownText.count
-        if !stop.isRequested, skipped > 0, file.offset == file.size {
-            // The end of the file, past documents that left no rows.
+        let outcome = Outcome(
+            stored: writer.written,
+            withoutText: pipeline.emptyText,
+            unknownText: pipeline.unknownText,
+            bad: log.count,
+            refusal: refusal
+        )
+        if !stop.isRequested, refusal == nil, outcome.leftOut > 0, file.offset == file.size {
+            // The end of the file, past lines that left no rows.
             try batches.write([], file.offset)
         }
         progress.finish(writer.written, at: now())
         source = file
-        if pipeline.emptyText > 0 {
-            Output.note("\(grouped(pipeline.emptyText)) documents without text were left out.")
-        }
-        if !pipeline.unknownText.isEmpty {
-            let names = pipeline.unknownText.prefix(5).joined(separator: ", ")
-            Output.note("\(pipeline.unknownText.count) documents have no word that the model knows: \(names)")
-        }
+        return outcome
     }
 }
 

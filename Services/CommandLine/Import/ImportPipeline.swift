@@ -17,6 +17,7 @@ final class ImportPipeline {
 
     /// Texts of one `encode`.
     static let encodeBatch = 256
+    private static let encodeBytes = 16 << 20
     /// `encode` requests under way: enough to keep one encoder busy while answers travel.
     private static let window = 8
     /// Rows of one transaction.
@@ -37,7 +38,7 @@ final class ImportPipeline {
     /// Documents without a word that the model knows.
     private(set) var unknownText: [String] = []
     /// Documents without text.
-    private(set) var emptyText = 0
+    private(set) var emptyText: [String] = []
 
     /// Makes a pipeline.
     ///
@@ -73,12 +74,14 @@ final class ImportPipeline {
                     break
                 }
                 var documents: [ImportedDocument] = []
-                while documents.count < Self.encodeBatch {
+                var bytes = 0
+                while documents.count < Self.encodeBatch, bytes < Self.encodeBytes {
                     guard let document = try next() else {
                         isAtEnd = true
                         break
                     }
-                    if document.text.isEmpty { emptyText += 1 } else { documents.append(document) }
+                    bytes += document.text.utf8.count
+                    if document.text.isEmpty { emptyText.append(document.id) } else { documents.append(document) }
                 }
                 batches[nextBatch] = Batch(documents: documents, offset: offset())
                 nextBatch += 1

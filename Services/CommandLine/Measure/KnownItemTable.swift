@@ -88,15 +88,17 @@ struct KnownItemTable {
         return (hits.lastIndex { $0.score == found.score } ?? 0) + 1
     }
 
+    /// Dimensions that full search multiplies for one query.
+    var multipliedByFullSearch: Int { rows * dimensions }
+
     private func multiplied(_ plan: Plan) -> Int {
         var total = rows * plan.stages[0].dimensions
         for (stage, next) in zip(plan.stages, plan.stages.dropFirst()) { total += stage.keep * next.dimensions }
         return total
     }
 
-    /// The table for people.
-    static func text(_ rows: [Row]) -> String {
-        let full = rows.last?.multiplied ?? 1
+    /// The table for people; `full` is how many dimensions full search multiplies, whether it is in the table or not.
+    static func text(_ rows: [Row], full: Int) -> String {
         var table = Table(["search", "plan", "MRR@10", "recall@10", "dimensions multiplied", "less by", "median ms"])
         for row in rows {
             table.add([
