@@ -58,7 +58,7 @@ extension ClusterTests {
             ]
             for incarnation in [0, 1, 2, 1_001, UInt64.max] {
                 for (type, body) in bodies {
-                    let header = BackHeader(type: type, request: 1, incarnation: incarnation, epoch: .max)
+                    let header = BackHeader(type: type, request: 1, incarnation: incarnation, epoch: UInt64(Int64.max))
                     let frames = BackMessage(header: header, body: body).encode()
                     stranger.tryPost(frames)
                     var flipped = frames
