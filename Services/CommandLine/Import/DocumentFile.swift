@@ -90,7 +90,9 @@ struct DocumentFile {
         return "\(name) \(String(hash, radix: 16))"
     }
 
-    /// The next document; nil at the end. After an error it goes on with the line behind.
+    /// The next document; nil at the end.
+    ///
+    /// After an error it goes on with the line behind.
     mutating func next() throws(BadLine) -> ImportedDocument? {
         while position < bytes.count {
             let start = position
