@@ -132,9 +132,9 @@ struct ImportDocumentsCommand: ParsableCommand {
             )
         } else if total > 0 {
             Output.line(
-                "\(grouped(outcome.stored)) documents of \(file) are stored in \(shape.name) and searchable"
-                    + (outcome.leftOut > 0 ? ", \(grouped(outcome.leftOut)) left out" : "")
-                    + "; \(durationText(seconds)) (\(grouped(Int(rate))) a second)."
+                "\(grouped(outcome.stored)) documents of \(file) are stored in \(shape.name), searchable in "
+                    + "\(durationText(seconds)) (\(grouped(Int(rate))) a second)"
+                    + (outcome.leftOut > 0 ? "; \(grouped(outcome.leftOut)) left out." : ".")
             )
         }
     }
