@@ -31,6 +31,8 @@ struct CoordinatorCommand: ParsableCommand {
     @Option(help: "Searches and writes under way before OVERLOADED.") var coordinatorInflightMax: Int?
     @Option(help: "The same for one client.") var coordinatorClientInflightMax: Int?
     @Option(help: "Silence after which a worker counts as dead, in ms.") var coordinatorDeadMs: Int?
+    @Option(help: "Computing without progress after which a worker counts as hung, in ms.")
+    var coordinatorHungMs: Int?
     @Option(help: "Interval of the workers' beats, in ms.") var coordinatorHeartbeatMs: Int?
     @Option(help: "Searches slower than this are recorded, in ms.") var slowSearchMs: Int?
     @Option(help: "Length of the leader lease, in seconds.") var coordinatorLeaseSeconds: Int?
@@ -65,6 +67,7 @@ struct CoordinatorCommand: ParsableCommand {
             ("coordinator.inflight_max", coordinatorInflightMax.map(String.init)),
             ("coordinator.client_inflight_max", coordinatorClientInflightMax.map(String.init)),
             ("coordinator.dead_ms", coordinatorDeadMs.map(String.init)),
+            ("coordinator.hung_ms", coordinatorHungMs.map(String.init)),
             ("coordinator.heartbeat_ms", coordinatorHeartbeatMs.map(String.init)),
             ("slow_search_ms", slowSearchMs.map(String.init)),
             ("coordinator.lease_seconds", coordinatorLeaseSeconds.map(String.init)),

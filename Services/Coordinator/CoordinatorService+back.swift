@@ -27,7 +27,7 @@ extension CoordinatorService {
         switch message.body {
         case .heartbeat(let beat):
             let wasDraining = registry.workers[worker]?.isDraining ?? false
-            registry.beat(beat, incarnation: worker)
+            let hasTurned = registry.beat(beat, incarnation: worker)
             directory = ShardDirectory(registry)
             reply(
                 BackMessage(
@@ -36,8 +36,10 @@ extension CoordinatorService {
                 ),
                 route
             )
+            if hasTurned { hungOrNot(worker) }
             settleWaits()
             place()
+            if hasTurned && !isHung(worker) { sendMap(to: worker) }
             if beat.draining && !wasDraining || wantsMap(worker, carrying: message.header.epoch) {
                 sendMap(to: worker)
             }
@@ -160,7 +162,7 @@ extension CoordinatorService {
         sent[number] = Sent(owner: owner, worker: worker, at: time)
         if let key = owner.key { running[key]?.asked[number] = owner.part }
         let entry = Waiting(number: number, message: message, deadline: deadline, since: time)
-        guard let target = registry.workers[worker] else {
+        guard let target = registry.workers[worker], !target.isHung else {
             deliverFailure(number, Failed(code: "UNAVAILABLE", message: "the worker is gone"))
             return
         }
@@ -330,6 +332,26 @@ extension CoordinatorService {
         directory = ShardDirectory(registry)
         deliverLost(of: worker, died: true)
         place()
+    }
+
+    func isHung(_ worker: UInt64) -> Bool { registry.workers[worker]?.isHung ?? false }
+
+    /// A worker's threads have stopped or go on: what it owes is asked for elsewhere, or it is in service again.
+    private func hungOrNot(_ worker: UInt64) {
+        guard isHung(worker) else {
+            log.notice("worker goes on", metadata: ["worker": "\(worker)"])
+            return
+        }
+        log.warning("worker hangs: it computes without progress", metadata: ["worker": "\(worker)"])
+        for (number, entry) in sent.filter({ $0.value.worker == worker }).sorted(by: { $0.key < $1.key }) {
+            // An answer that comes after all gives its credit back.
+            abandon(number)
+            deliver(
+                entry,
+                Failed(code: "UNAVAILABLE", message: "a worker hangs"),
+                died: entry.isWithWorker
+            )
+        }
     }
 
     /// The worker came back over another connection: what went over the old one is lost.

@@ -215,7 +215,8 @@ extension CoordinatorService {
 
     /// Tells a worker all that it shall hold.
     func sendMap(to worker: UInt64) {
-        guard isLeader, let target = registry.workers[worker] else { return }
+        // A hung worker keeps what it holds, so that it is back at once when it goes on.
+        guard isLeader, let target = registry.workers[worker], !target.isHung else { return }
         var entries: [ShardAssignments.Assigned] = []
         for record in collections.values.sorted(by: { $0.shape.collection < $1.shape.collection }) {
             for shape in record.loadableShapes {

@@ -97,7 +97,7 @@ extension CoordinatorService {
             .object([
                 int("incarnation", Int(worker.incarnation)), .init("role", .string(worker.registration.role.rawValue)),
                 .init("host", .string(worker.registration.host)), int("pid", Int(worker.registration.pid)),
-                .init("state", .string(worker.isDraining ? "draining" : "up")),
+                .init("state", .string(worker.state)),
                 int("shards", worker.shards.count),
                 int("ready_shards", worker.shards.filter { $0.state == .ready }.count),
                 int("rows", worker.shards.reduce(0) { $0 + $1.rows }),
@@ -186,7 +186,7 @@ extension CoordinatorService {
                 role: worker.registration.role.rawValue,
                 host: worker.registration.host,
                 pid: worker.registration.pid,
-                state: worker.isDraining ? "draining" : "up",
+                state: worker.state,
                 shards: worker.shards.count,
                 rows: worker.shards.reduce(0) { $0 + $1.rows },
                 residentBytes: worker.heartbeat?.residentBytes ?? 0,

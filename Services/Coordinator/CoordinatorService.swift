@@ -90,7 +90,7 @@ final class CoordinatorService: @unchecked Sendable {
     let startedAt: UInt64
 
     // Workers and shards.
-    var registry = WorkerRegistry()
+    var registry: WorkerRegistry
     var directory = ShardDirectory() { didSet { noteRows() } }
     /// By collection and logical shard, the rows of a ready replica when one was last there.
     var knownRows: [UInt32: [Int]] = [:]
@@ -170,6 +170,7 @@ final class CoordinatorService: @unchecked Sendable {
         placeNotBefore = startedAt + (stored.rows.isEmpty ? 300_000 : 2_500_000)
         for record in try store.collections() { collections[record.shape.collection] = record }
 
+        registry = WorkerRegistry(hungMilliseconds: settings[.coordinatorHungMilliseconds])
         admission = Admission(
             total: settings[.coordinatorInflightMax],
             perClient: settings[.coordinatorClientInflightMax]

@@ -16,9 +16,13 @@ public struct Worker: Sendable {
     public var inFlight: Int
     /// Moving average of the time to answer, in microseconds.
     public var answerMicroseconds: Double
+    /// Its compute threads have stood still for too long: it gets nothing until they move.
+    public var isHung = false
 
     /// What it holds, by its last report.
     public var shards: [ShardReport] { heartbeat?.shards ?? registration.shards }
+    /// One word for people.
+    public var state: String { isHung ? "hung" : isDraining ? "draining" : "up" }
     /// It asked to be relieved of its shards.
     public var isDraining: Bool { heartbeat?.draining ?? false }
     /// May take one more request.
@@ -32,9 +36,10 @@ public struct WorkerRegistry: Sendable {
     /// By incarnation.
     public private(set) var workers: [UInt64: Worker] = [:]
     private var incarnations: [[UInt8]: UInt64] = [:]
+    private let hungMilliseconds: Int
 
-    /// Makes an empty registry.
-    public init() {}
+    /// Makes an empty registry; workers count as hung after so long without progress.
+    public init(hungMilliseconds: Int = .max) { self.hungMilliseconds = hungMilliseconds }
 
     /// What a REGISTER led to.
     public enum Registration: Sendable, Equatable {
@@ -87,7 +92,8 @@ public struct WorkerRegistry: Sendable {
             heartbeat: nil,
             lastHeard: now,
             inFlight: hasNewRoute ? 0 : old?.inFlight ?? 0,
-            answerMicroseconds: old?.answerMicroseconds ?? 0
+            answerMicroseconds: old?.answerMicroseconds ?? 0,
+            isHung: old?.isHung ?? false
         )
         return .accepted(incarnation: incarnation, hasNewRoute: hasNewRoute)
     }
@@ -99,9 +105,14 @@ public struct WorkerRegistry: Sendable {
         return incarnation
     }
 
-    /// Takes a beat in.
-    public mutating func beat(_ heartbeat: Heartbeat, incarnation: UInt64) {
+    /// Takes a beat in; true where the worker has begun or ceased to count as hung by it.
+    @discardableResult
+    public mutating func beat(_ heartbeat: Heartbeat, incarnation: UInt64) -> Bool {
+        guard let wasHung = workers[incarnation]?.isHung else { return false }
+        let isHung = heartbeat.progressAgeMilliseconds >= hungMilliseconds
         workers[incarnation]?.heartbeat = heartbeat
+        workers[incarnation]?.isHung = isHung
+        return isHung != wasHung
     }
 
     /// A request went to a worker.
@@ -128,15 +139,15 @@ public struct WorkerRegistry: Sendable {
         workers.values.filter { now > $0.lastHeard && now - $0.lastHeard > silence }.map(\.incarnation).sorted()
     }
 
-    /// Workers of a role, by incarnation.
+    /// Workers of a role that can be asked, by incarnation.
     public func workers(of role: WorkerRole) -> [Worker] {
-        workers.values.filter { $0.registration.role == role }.sorted { $0.incarnation < $1.incarnation }
+        workers.values.filter { $0.registration.role == role && !$0.isHung }.sorted { $0.incarnation < $1.incarnation }
     }
 
     /// The encoder of a model with the least to do; nil model: any encoder.
     public func encoder(of model: String?) -> Worker? {
         workers.values
-            .filter { $0.registration.role == .encoder && !$0.isDraining }
+            .filter { $0.registration.role == .encoder && !$0.isDraining && !$0.isHung }
             .filter { model == nil || model == "" || $0.registration.model?.id == model }
             .min { ($0.inFlight, $0.incarnation) < ($1.inFlight, $1.incarnation) }
     }

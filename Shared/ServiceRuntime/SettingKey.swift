@@ -211,6 +211,14 @@ extension SettingKey where Value == Int {
         unit: "ms",
         "Silence after which a worker counts as dead."
     )
+    /// Standstill that counts as hanging.
+    public static let coordinatorHungMilliseconds = SettingKey(
+        "coordinator.hung_ms",
+        .integer(100...3_600_000),
+        default: "30000",
+        unit: "ms",
+        "Computing without progress after which a worker counts as hung and is passed over; longer than any scan takes."
+    )
     /// Requests in flight.
     public static let coordinatorInflightMax = SettingKey(
         "coordinator.inflight_max",
@@ -251,7 +259,8 @@ extension Setting {
         SettingKey.databaseURL.setting, SettingKey.runDirectory.setting,
         SettingKey.coordinatorFront.setting, SettingKey.coordinatorBack.setting,
         SettingKey.coordinatorLeaseSeconds.setting, SettingKey.coordinatorHeartbeatMilliseconds.setting,
-        SettingKey.coordinatorDeadMilliseconds.setting, SettingKey.coordinatorInflightMax.setting,
+        SettingKey.coordinatorDeadMilliseconds.setting, SettingKey.coordinatorHungMilliseconds.setting,
+        SettingKey.coordinatorInflightMax.setting,
         SettingKey.coordinatorClientInflightMax.setting, SettingKey.slowSearchMilliseconds.setting,
         SettingKey.workerCapacityBytes.setting, SettingKey.workerThreads.setting, SettingKey.workerCredit.setting,
         SettingKey.workerGraceSeconds.setting, SettingKey.storePollMilliseconds.setting,

@@ -167,6 +167,70 @@ extension ClusterTests {
             }
         }
 
+        @Test("a worker that computes without progress is passed over, its shards move, and it comes back")
+        func hung() throws {
+            let cluster = try TestCluster(shortlists: 0, rerankers: 0)
+            let model = ModelReport(id: "m", name: "m", dimensions: 2, smallestDimensions: 1, nesting: [1, 2])
+            let encoders = try (0..<2).map { _ in try FakeWorker(cluster.back(0), .encoder, model: model) }
+            for encoder in encoders { try encoder.register() }
+            let client = try cluster.client()
+            let encode = FrontRequestBody.encode(EncodeRequest(model: "m", role: .query, texts: ["a"]))
+            func states(_ role: String) throws -> [String] {
+                try ClusterStatus(client).workers.filter { $0.role == role }.map(\.state)
+            }
+            let first = try client.post(encode, deadline: 20_000)
+            let old = try #require(try encoders[0].next(.encode)).header.request
+            encoders[0].progressAge = 30_000
+            try encoders[0].beat()
+            guard case .error(let error) = try client.reply(to: first, seconds: 3) else { throw TestFailure("vectors") }
+            #expect(error.code == .unavailable)
+            #expect(try states("encoder") == ["hung", "up"])
+            #expect(try encoders[0].next(.cancel)?.header.request == old)
+            func serve(_ encoder: FakeWorker) throws {
+                let id = try client.post(encode)
+                let number = try #require(try encoder.next(.encode)).header.request
+                let body = Vectors(dimensions: 2, values: [1, 2], queuedMicroseconds: 0, computeMicroseconds: 0)
+                try encoder.send(.vectors(body), request: number)
+                guard case .vectors = try client.reply(to: id) else { throw TestFailure("no vectors") }
+            }
+            for encoder in encoders { try encoder.beat() }
+            // Passed over for the other, although that has as much to do.
+            try serve(encoders[1])
+            try encoders[0].send(.failed(Failed(code: "CANCELLED", message: "")), request: old)
+            encoders[0].progressAge = 0
+            for encoder in encoders { try encoder.beat() }
+            #expect(try poll(seconds: 2) { try states("encoder") == ["up", "up"] })
+            try serve(encoders[0])
+            #expect(try Self.isIdle(client))
+
+            // Shards. Nobody loads them here, so the collection's creation is not waited for.
+            let holder = try FakeWorker(cluster.back(0), .shortlist)
+            try holder.register()
+            try client.post(
+                .collections(
+                    .create(CreateCollection(name: "hung", dimensions: 4, residency: ResidencyChange(width: 4)))
+                )
+            )
+            /// Waits for a map that lists all shards of the collection.
+            func isGivenAll(_ worker: FakeWorker) throws -> Bool {
+                try poll(seconds: 10) {
+                    try holder.beat()
+                    guard case .map(let map)? = try worker.next(.map, seconds: 1)?.body else { return false }
+                    return map.collections.first?.shards.count == Slots.shardCount
+                }
+            }
+            #expect(try isGivenAll(holder))
+            holder.progressAge = 30_000
+            try holder.beat()
+            let heir = try FakeWorker(cluster.back(0), .shortlist)
+            try heir.register()
+            #expect(try isGivenAll(heir))
+            holder.progressAge = 0
+            try holder.beat()
+            #expect(try holder.next(.map) != nil)
+            #expect(try states("shortlist") == ["up", "up"])
+        }
+
         @Test("after a storm of cancels, deadlines, kills and stalls nothing is in flight and all credit is whole")
         func storm() throws {
             let (cluster, shape, corpus, known) = try Faults.makeCluster(

@@ -5,6 +5,8 @@ final class FakeWorker {
     let socket: TestClient
     var registration: Register
     var incarnation: UInt64 = 0
+    /// What its beats tell.
+    var progressAge = 0
 
     init(_ endpoint: String, _ role: WorkerRole, credit: Int = 4, model: ModelReport? = nil) throws {
         socket = try TestClient(endpoint)
@@ -36,7 +38,7 @@ final class FakeWorker {
         return nil
     }
 
-    func beat(progressAge: Int = 0, shards: [ShardReport] = []) throws {
+    func beat(shards: [ShardReport] = []) throws {
         try send(
             .heartbeat(
                 Heartbeat(
