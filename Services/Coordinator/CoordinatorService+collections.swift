@@ -103,9 +103,6 @@ extension CoordinatorService {
     }
 
     private func refuseUnserved(_ change: ResidencyChange, rotation: Rotation = .none) throws(FrontError) {
-        if change.index == .hnsw {
-            throw FrontError(.unsupported, field: "index", "hnsw is not served", allowed: "flat, ivf")
-        }
         if change.holdsSigns == true {
             throw FrontError(.unsupported, field: "resident_signs", "sign bits are not held", allowed: "false")
         }

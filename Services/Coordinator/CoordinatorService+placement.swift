@@ -181,8 +181,7 @@ extension CoordinatorService {
 
     private func demand(_ shape: CollectionShape, _ record: CollectionRecord, _ role: WorkerRole) -> Placement.Demand {
         let holding = Holding(collection: shape.collection, generation: shape.generation, role: role)
-        let width = shape.residentPrecision == .int8 ? shape.residentWidth : shape.residentWidth * 4
-        let perRow = role == .shortlist ? width + 20 : shape.dimensions * 4 + 56
+        let perRow = role == .shortlist ? shape.shortlistBytesPerRow : shape.dimensions * 4 + 56
         let expected = max(0, record.rowsEstimate) / Slots.shardCount * perRow
         // What a lost worker last reported is a better guess than the table's statistics.
         var bytes = shardBytes[holding] ?? Array(repeating: expected, count: Slots.shardCount)

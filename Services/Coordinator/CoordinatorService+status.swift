@@ -35,6 +35,7 @@ extension CoordinatorService {
             .init("resident_signs", .bool(next.holdsSigns)), .init("index", .string(next.index.kind.rawValue)),
             .init("state", .string(next.isTrained ? "loading" : "training")),
             int("ready_shards", directory.readyShardCount(holding)),
+            int("loaded_rows", directory.loadedRows(holding)),
         ])
     }
 
@@ -54,6 +55,7 @@ extension CoordinatorService {
                         int("ready", ready), int("loading", loading), int("missing", Slots.shardCount - ready),
                         int("no_capacity", placement.withoutRoom[holding]?.count ?? 0),
                         int("rows", directory.rows(holding)),
+                        int("loaded_rows", directory.loadedRows(holding)),
                     ])
                 )
             )
@@ -100,7 +102,7 @@ extension CoordinatorService {
                 .init("state", .string(worker.state)),
                 int("shards", worker.shards.count),
                 int("ready_shards", worker.shards.filter { $0.state == .ready }.count),
-                int("rows", worker.shards.reduce(0) { $0 + $1.rows }),
+                int("rows", worker.rows),
                 int("resident_bytes", worker.heartbeat?.residentBytes ?? 0),
                 int("capacity_bytes", worker.registration.capacityBytes), int("in_flight", worker.inFlight),
                 int("waiting", waiting[worker.incarnation]?.count ?? 0),
@@ -188,7 +190,7 @@ extension CoordinatorService {
                 pid: worker.registration.pid,
                 state: worker.state,
                 shards: worker.shards.count,
-                rows: worker.shards.reduce(0) { $0 + $1.rows },
+                rows: worker.rows,
                 residentBytes: worker.heartbeat?.residentBytes ?? 0,
                 capacityBytes: worker.registration.capacityBytes,
                 inFlight: worker.inFlight,

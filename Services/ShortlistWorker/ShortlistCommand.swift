@@ -33,17 +33,20 @@ struct ShortlistCommand: ParsableCommand {
                 applicationName: "mrl-shortlist"
             )
             try StoreSession.check(database)
-            let host = try ShardHost<ResidentShard>(
+            let threads = process.settings[.workerThreads]
+            let graphs = GraphCrew(threads: threads)
+            let host = try ShardHost<HeadShard>(
                 database: database,
                 capacityBytes: process.settings[.workerCapacityBytes],
                 pollMilliseconds: process.settings[.storePollMilliseconds],
                 log: process.log,
+                makeContext: { HeadContext($0, $1, graphs) },
                 changed: process.stateChanged
             )
             let searcher = ShortlistSearcher(
                 table: host.table,
                 trainer: Trainer(database: database, log: process.log, learn: learn),
-                threads: process.settings[.workerThreads]
+                threads: threads
             )
             // One thread takes all that waits; the others help it to scan.
             let desk = RequestDesk(

@@ -9,11 +9,11 @@ struct ShortlistSearcher: Sendable {
     /// Queries in one scan; more would make the first of them wait for the last.
     static let queriesMax = 256
 
-    let table: ShardTable<ResidentShard>
+    let table: ShardTable<HeadShard>
     let trainer: Trainer
     let crew: ScanCrew
 
-    init(table: ShardTable<ResidentShard>, trainer: Trainer, threads: Int) {
+    init(table: ShardTable<HeadShard>, trainer: Trainer, threads: Int) {
         self.table = table
         self.trainer = trainer
         crew = ScanCrew(threads: threads)
@@ -46,22 +46,53 @@ struct ShortlistSearcher: Sendable {
         }
         var results: [CandidateColumns] = []
         if let selection, !selection.ready.isEmpty {
-            table.yieldToFollowers()
-            let (queries, count, steps) = (group.queries, group.queryCount, group.key.steps)
-            let probed = selection.context?.lists.map {
-                $0.probed(by: queries.span, width: group.key.width, probes: group.key.effort.probes(of: $0.count))
-            }
-            results = crew.scan(selection.ready, keep: steps[0].keep) { shards in
-                scanShortlist(
-                    shards: shards,
-                    queries: queries.span,
-                    queryCount: count,
-                    steps: steps,
-                    probed: probed
-                ).map { CandidateColumns($0) }
-            }
+            results =
+                if let graph = selection.context?.graph {
+                    walk(graph, selection.ready, group)
+                } else {
+                    scan(selection, group)
+                }
         }
         return group.answers(results, shards: selection?.answers, since: start)
+    }
+
+    /// Shares the shards out among the threads.
+    private func scan(_ selection: ShardTable<HeadShard>.Selection, _ group: SearchGroup) -> [CandidateColumns] {
+        table.yieldToFollowers()
+        let (queries, count, steps) = (group.queries, group.queryCount, group.key.steps)
+        let probed = selection.context?.lists.map {
+            $0.probed(by: queries.span, width: group.key.width, probes: group.key.effort.probes(of: $0.count))
+        }
+        return crew.scan(selection.ready, keep: steps[0].keep) { shards in
+            scanShortlist(
+                shards: shards.map { ($0.shard, $0.rows.scanned) },
+                queries: queries.span,
+                queryCount: count,
+                steps: steps,
+                probed: probed
+            ).map { CandidateColumns($0) }
+        }
+    }
+
+    /// Shares the queries out among the threads; neither waits for writers nor keeps them waiting.
+    private func walk(
+        _ graph: HeadGraph,
+        _ shards: [HeldShard<HeadShard>],
+        _ group: SearchGroup
+    ) -> [CandidateColumns] {
+        let (queries, width, key) = (group.queries, group.key.width, group.key)
+        return crew.map(group.queryCount) { query in
+            // The shards stay as long as the graph is asked for them.
+            let wanted = shards.compactMap { held in held.handle.map { (shard: held.shard, owner: $0) } }
+            let found = graph.search(
+                shards: wanted,
+                queries: queries.span.extracting(query * width..<(query + 1) * width),
+                queryCount: 1,
+                steps: key.steps,
+                ef: key.effort.ef
+            )
+            return withExtendedLifetime(shards) { CandidateColumns(found[0]) }
+        }
     }
 }
 

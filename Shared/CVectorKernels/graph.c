@@ -4,12 +4,14 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 enum {
     CHUNK_BITS = 12,
     CHUNK = 1 << CHUNK_BITS,
     CHUNKS_MAX = MRL_GRAPH_NODES_MAX / CHUNK,
     UPPER_CHUNK = 256,
+    PAGE = 4096,
     STRIPES = 1024,
     LINKS_MAX = 128,
     // Rows of one list, and one more.
@@ -47,7 +49,9 @@ struct mrl_graph {
     link_word **upper;
     _Atomic uint32_t limit, entry;
     _Atomic uint8_t stripes[STRIPES];
-    pthread_mutex_t allocation; // guards the next five
+    pthread_mutex_t allocation; // guards the next seven
+    uint32_t *used;             // nodes by chunk
+    bool *is_backed;            // by chunk: it takes memory
     uint32_t upper_limit;
     number_stack free_nodes, free_upper[MRL_GRAPH_LEVEL_MAX + 1];
     pthread_mutex_t entry_lock;
@@ -105,6 +109,8 @@ mrl_graph *mrl_graph_make(int path, size_t stored_width, size_t width, bool is_f
     graph->lowest = checked(calloc(CHUNKS_MAX, sizeof *graph->lowest));
     graph->nodes = checked(calloc(CHUNKS_MAX, sizeof *graph->nodes));
     graph->upper = checked(calloc(CHUNKS_MAX, sizeof *graph->upper));
+    graph->used = checked(calloc(CHUNKS_MAX, sizeof *graph->used));
+    graph->is_backed = checked(calloc(CHUNKS_MAX, sizeof *graph->is_backed));
     atomic_init(&graph->entry, MRL_NODE_NONE);
     pthread_mutex_init(&graph->allocation, NULL);
     pthread_mutex_init(&graph->entry_lock, NULL);
@@ -124,6 +130,8 @@ void mrl_graph_free(mrl_graph *graph) {
     free(graph->lowest);
     free(graph->nodes);
     free(graph->upper);
+    free(graph->used);
+    free(graph->is_backed);
     free(graph->free_nodes.items);
     for (int i = 0; i <= MRL_GRAPH_LEVEL_MAX; i++) free(graph->free_upper[i].items);
     pthread_mutex_destroy(&graph->allocation);
@@ -161,8 +169,11 @@ static inline int state_of(const mrl_graph *graph, uint32_t node) {
 
 static inline bool is_linkable(int state) { return state == MRL_NODE_PENDING || state == MRL_NODE_LIVE; }
 
+// Whole pages, so that they can be given back.
+static void *new_pages(size_t bytes) { return checked(aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE)); }
+
 static link_word *new_lists(size_t words) {
-    link_word *lists = checked(aligned_alloc(64, (words * sizeof *lists + 63) / 64 * 64));
+    link_word *lists = new_pages(words * sizeof *lists);
     for (size_t i = 0; i < words; i++) atomic_init(&lists[i], MRL_NODE_NONE);
     return lists;
 }
@@ -204,11 +215,16 @@ uint32_t mrl_graph_claim(mrl_graph *graph, int64_t id, uint32_t version, uint16_
     if (node != MRL_NODE_NONE && is_new) {
         uint32_t chunk = node >> CHUNK_BITS;
         if (graph->nodes[chunk] == NULL) {
-            graph->rows[chunk] = checked(aligned_alloc(64, CHUNK * graph->row_bytes));
+            graph->rows[chunk] = new_pages(CHUNK * graph->row_bytes);
             graph->lowest[chunk] = new_lists((size_t)CHUNK * 2 * graph->links);
-            graph->nodes[chunk] = checked(calloc(CHUNK, sizeof(node_record)));
+            graph->nodes[chunk] = new_pages(CHUNK * sizeof(node_record));
+            memset(graph->nodes[chunk], 0, CHUNK * sizeof(node_record));
         }
         atomic_store_explicit(&graph->limit, limit + 1, memory_order_release);
+    }
+    if (node != MRL_NODE_NONE) {
+        graph->used[node >> CHUNK_BITS]++;
+        graph->is_backed[node >> CHUNK_BITS] = true;
     }
     uint32_t upper = node != MRL_NODE_NONE && level > 0 ? claim_upper(graph, level) : 0;
     pthread_mutex_unlock(&graph->allocation);
@@ -235,8 +251,36 @@ void mrl_graph_reclaim(mrl_graph *graph, uint32_t node) {
     atomic_store_explicit(&record->state, MRL_NODE_FREE, memory_order_release);
     pthread_mutex_lock(&graph->allocation);
     push_number(&graph->free_nodes, node);
+    graph->used[node >> CHUNK_BITS]--;
     if (record->level > 0) push_number(&graph->free_upper[record->level], record->upper);
     pthread_mutex_unlock(&graph->allocation);
+}
+
+// Zero pages come in their place: all nodes on them are free, and what is claimed is written whole.
+void mrl_graph_give_back(mrl_graph *graph) {
+    pthread_mutex_lock(&graph->allocation);
+    for (size_t chunk = 0; chunk < CHUNKS_MAX && graph->nodes[chunk] != NULL; chunk++) {
+        if (graph->used[chunk] > 0 || !graph->is_backed[chunk]) continue;
+        madvise(graph->rows[chunk], CHUNK * graph->row_bytes, MADV_DONTNEED);
+        madvise(graph->lowest[chunk], CHUNK * 2 * graph->links * sizeof(link_word), MADV_DONTNEED);
+        madvise(graph->nodes[chunk], CHUNK * sizeof(node_record), MADV_DONTNEED);
+        graph->is_backed[chunk] = false;
+    }
+    pthread_mutex_unlock(&graph->allocation);
+}
+
+size_t mrl_graph_bytes(mrl_graph *graph) {
+    size_t per_chunk = CHUNK * (graph->row_bytes + 2 * graph->links * sizeof(link_word) + sizeof(node_record));
+    pthread_mutex_lock(&graph->allocation);
+    size_t bytes = (size_t)graph->upper_limit * graph->links * sizeof(link_word);
+    for (size_t chunk = 0; chunk < CHUNKS_MAX && graph->nodes[chunk] != NULL; chunk++) {
+        if (graph->is_backed[chunk]) bytes += per_chunk;
+    }
+    // What lies beyond the last node has never been written but for its links.
+    uint32_t limit = atomic_load_explicit(&graph->limit, memory_order_relaxed), rest = limit % CHUNK;
+    if (rest > 0 && graph->is_backed[limit >> CHUNK_BITS]) bytes -= per_chunk / CHUNK * (CHUNK - rest);
+    pthread_mutex_unlock(&graph->allocation);
+    return bytes;
 }
 
 mrl_node mrl_graph_node(const mrl_graph *graph, uint32_t node) {

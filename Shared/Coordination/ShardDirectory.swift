@@ -112,8 +112,13 @@ public struct ShardDirectory: Sendable {
         (0..<UInt16(Slots.shardCount)).reduce(0) { $0 + (ready(holding, shard: $1).isEmpty ? 0 : 1) }
     }
 
-    /// Rows of the collection: by shard the most that any replica holds.
+    /// Rows of the collection: by shard the most that any replica holds that can answer.
     public func rows(_ holding: Holding) -> Int {
+        (0..<UInt16(Slots.shardCount)).reduce(0) { $0 + (ready(holding, shard: $1).map(\.rows).max() ?? 0) }
+    }
+
+    /// Rows of the collection that are loaded, also those of shards that cannot answer yet.
+    public func loadedRows(_ holding: Holding) -> Int {
         guard let shards = replicas[holding] else { return 0 }
         return shards.reduce(0) { $0 + ($1.map(\.rows).max() ?? 0) }
     }

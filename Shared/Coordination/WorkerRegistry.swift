@@ -21,6 +21,8 @@ public struct Worker: Sendable {
 
     /// What it holds, by its last report.
     public var shards: [ShardReport] { heartbeat?.shards ?? registration.shards }
+    /// Rows that it can answer for.
+    public var rows: Int { shards.reduce(0) { $0 + ($1.state == .ready || $1.state == .draining ? $1.rows : 0) } }
     /// One word for people.
     public var state: String { isHung ? "hung" : isDraining ? "draining" : "up" }
     /// It asked to be relieved of its shards.

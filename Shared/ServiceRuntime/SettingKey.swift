@@ -161,7 +161,7 @@ extension SettingKey where Value == Int {
         .integer(1...256),
         default: "1",
         unit: "threads",
-        "Threads that compute in a worker."
+        "Threads that compute in a worker; in a shortlist worker as many build graphs beside them."
     )
     /// Unanswered requests a worker takes.
     public static let workerCredit = SettingKey(

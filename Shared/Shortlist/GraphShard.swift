@@ -3,13 +3,14 @@ import VectorMath
 /// The rows of one logical shard in a graph that it shares with others.
 ///
 /// Not thread-safe, but for ``owner``: whoever holds it locks around every call. Searches go to the graph and need no
-/// lock. Until ``seal()`` no row can be found.
+/// lock. What is written is found once ``settle()`` has returned.
 public final class GraphShard {
     /// What the graph knows the shard's rows by.
     public let owner: UInt16
     private let graph: HeadGraph
     private var directory = NodeDirectory()
-    private var isSealed = false
+    /// Written, and not linked yet: many are linked at once.
+    private var waiting: [HeadGraph.Write] = []
 
     /// Makes an empty shard.
     public init(in graph: HeadGraph) {
@@ -18,7 +19,8 @@ public final class GraphShard {
     }
 
     deinit {
-        graph.letGo(owner: owner, nodes: directory.nodes, live: isSealed ? directory.count : 0)
+        let replaced = waiting.compactMap(\.old)
+        graph.letGo(owner: owner, nodes: directory.nodes + replaced, live: linkedCount + replaced.count)
     }
 
     /// Writes a row over what is held of its id.
@@ -33,31 +35,30 @@ public final class GraphShard {
         let rows = graph.rows
         let old = directory.node(of: id) { rows.node($0).id }
         if let old {
-            guard version >= rows.node(old).version else { return }
+            let held = rows.node(old)
+            guard version >= held.version else { return }
             // Most changes are of texts and payloads.
             if rows.holds(head, at: old) { return rows.set(version: version, of: old) }
+            if held.isPending { settle() }
         }
         let node = graph.claim(id: id, version: version, owner: owner, head: head)
         directory.insert(node, id: id) { rows.node($0).id }
-        if isSealed {
-            graph.link(node, owner: owner, replacing: old)
-        } else if let old {
-            graph.kill([old], owner: owner, live: 0)
-        }
+        waiting.append(HeadGraph.Write(node: node, old: old))
     }
 
     /// Takes a row out; nothing happens where it is not held.
     public func remove(id: Int64) {
-        guard let node = directory.remove(id: id, idOf: { graph.rows.node($0).id }) else { return }
-        graph.kill([node], owner: owner, live: isSealed ? 1 : 0)
+        guard let node = directory.node(of: id, idOf: { graph.rows.node($0).id }) else { return }
+        if graph.rows.node(node).isPending { settle() }
+        _ = directory.remove(id: id) { graph.rows.node($0).id }
+        graph.kill([node], owner: owner, live: 1)
     }
 
-    /// Ends a bulk load: links all rows, with all threads there are.
-    public func seal() {
-        guard !isSealed else { return }
-        isSealed = true
-        // Rows of ascending ids lie in the order of the load.
-        graph.link(directory.nodes.sorted(), owner: owner)
+    /// Links what was written since the last call, with all threads there are where that is much.
+    public func settle() {
+        guard !waiting.isEmpty else { return }
+        graph.link(waiting, owner: owner)
+        waiting = []
     }
 
     /// Whether a row is held.
@@ -71,6 +72,9 @@ public final class GraphShard {
     /// Rows held.
     public var rowCount: Int { directory.count }
 
-    /// Bytes in use for rows, and a share of what the graph keeps of removed ones.
+    /// Rows held that searches can find, in this or an older version.
+    public var linkedCount: Int { directory.count - waiting.count }
+
+    /// The share of the rows in what the graph takes, and what the shard takes beside.
     public var residentBytes: Int { graph.bytes(rows: directory.count) + directory.byteCount }
 }

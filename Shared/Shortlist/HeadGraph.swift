@@ -14,24 +14,33 @@ import Musl
 /// resident width.
 public final class HeadGraph: @unchecked Sendable {
     // Unchecked: `lock` guards what changes; the rows synchronise themselves.
-    /// Calls its argument with 0, 1, … on as many threads as there are, at once; returns when all are done.
-    public typealias Crew = @Sendable (_ work: @escaping @Sendable (_ member: Int) -> Void) -> Void
+    /// Calls its argument on the caller's thread, and on others that are free at once; returns when all have.
+    public typealias Crew = @Sendable (_ work: @escaping @Sendable () -> Void) -> Void
+
+    /// A row that waits to be linked, and the one that it replaces.
+    struct Write {
+        var node: UInt32
+        var old: UInt32?
+    }
 
     /// Rows a walk does not pay for.
     package static let fewRows = 2_000
     /// Fewer removed rows than this are left until there are more.
     static let repairMin = 256
+    /// So many rows are linked by several threads.
+    private static let crewMin = 64
 
     package let rows: LinkedRows
     private let constructionEffort: Int
     private let levelFactor: Double
-    private let bytesPerNode: Int
     private let crew: Crew
     private let needsRepair: @Sendable () -> Void
     private let lock = ThreadLock()
     private var live: [Int] = []
     private var freeOwners: [UInt16] = []
     private var liveCount = 0
+    /// Rows of all shards, also those that no search can find yet.
+    private var heldCount = 0
     private var dead: [UInt32] = []
     private var isRepairDue = false
     private var ownersLeaving: [UInt16] = []
@@ -40,11 +49,11 @@ public final class HeadGraph: @unchecked Sendable {
     ///
     /// - Parameters:
     ///   - shape: Widths, precision, similarity and the index' links and construction effort.
-    ///   - crew: Links the rows of a bulk load; by default the caller's thread does.
+    ///   - crew: Links many rows at once; by default the caller's thread does.
     ///   - needsRepair: Called on a writer's thread when ``repair()`` should be called on another.
     public convenience init(
         shape: CollectionShape,
-        crew: @escaping Crew = { $0(0) },
+        crew: @escaping Crew = { $0() },
         needsRepair: @escaping @Sendable () -> Void = {}
     ) {
         self.init(shape: shape, path: .current, crew: crew, needsRepair: needsRepair)
@@ -53,7 +62,7 @@ public final class HeadGraph: @unchecked Sendable {
     package init(
         shape: CollectionShape,
         path: KernelPath,
-        crew: @escaping Crew = { $0(0) },
+        crew: @escaping Crew = { $0() },
         needsRepair: @escaping @Sendable () -> Void = {}
     ) {
         rows = LinkedRows(
@@ -67,11 +76,6 @@ public final class HeadGraph: @unchecked Sendable {
         // A search that keeps fewer rows in view than a row has links cannot choose.
         constructionEffort = max(shape.index.constructionEffort, shape.index.links)
         levelFactor = 1 / log(Double(shape.index.links))
-        bytesPerNode = LinkedRows.bytesPerNode(
-            width: shape.residentWidth,
-            precision: shape.residentPrecision,
-            links: shape.index.links
-        )
         self.crew = crew
         self.needsRepair = needsRepair
     }
@@ -90,11 +94,10 @@ public final class HeadGraph: @unchecked Sendable {
     /// Rows that searches can find.
     public var rowCount: Int { lock.withLock { liveCount } }
 
-    /// Bytes of so many rows and a fair share of those that are not reclaimed yet.
+    /// The share that so many rows have in all the memory, removed rows and free room included.
     func bytes(rows count: Int) -> Int {
-        let (live, dead) = lock.withLock { (liveCount, self.dead.count) }
-        let share = live == 0 ? 0 : count * dead / live
-        return (count + share) * bytesPerNode
+        let held = lock.withLock { heldCount }
+        return held == 0 ? 0 : Int(Double(rows.byteCount) * Double(count) / Double(held))
     }
 
     // MARK: - Writing
@@ -110,6 +113,7 @@ public final class HeadGraph: @unchecked Sendable {
 
     /// Writes a row that is not linked yet.
     func claim(id: Int64, version: UInt32, owner: UInt16, head: Span<Float>) -> UInt32 {
+        lock.withLock { heldCount += 1 }
         // The level is a pure function of the id.
         let uniform = (Double(scrambled(id &* 3) >> 11) + 1) * 0x1p-53
         return rows.claim(
@@ -121,37 +125,28 @@ public final class HeadGraph: @unchecked Sendable {
         )
     }
 
-    /// Links rows of one owner, and lets searches find them.
-    func link(_ nodes: [UInt32], owner: UInt16) {
-        let next = NextPiece(count: nodes.count)
-        @Sendable func work(_ member: Int) {
+    /// Links rows of one owner, and lets searches find them in place of those that they replace.
+    func link(_ writes: [Write], owner: UInt16) {
+        let next = NextPiece(count: writes.count)
+        @Sendable func work() {
             while let piece = next.take() {
                 rows.visit { visit in
-                    for node in nodes[piece] {
-                        visit.link(node, effort: constructionEffort)
-                        rows.set(.live, of: node)
+                    for write in writes[piece] {
+                        visit.link(write.node, effort: constructionEffort)
+                        // In this order no search finds both.
+                        if let old = write.old { rows.set(.dead, of: old) }
+                        rows.set(.live, of: write.node)
                     }
                 }
             }
         }
-        if nodes.count < 256 { work(0) } else { crew(work) }
-        count(nodes.count, owner)
-    }
-
-    /// Links one row and puts it in the place of another one.
-    func link(_ node: UInt32, owner: UInt16, replacing old: UInt32?) {
-        rows.visit { $0.link(node, effort: constructionEffort) }
-        // In this order no search finds both.
-        if let old { kill([old], owner: owner, live: 1) }
-        rows.set(.live, of: node)
-        count(1, owner)
-    }
-
-    private func count(_ change: Int, _ owner: UInt16) {
+        if writes.count < Self.crewMin { work() } else { crew(work) }
         lock.withLock {
-            liveCount += change
-            live[Int(owner)] += change
+            liveCount += writes.count
+            live[Int(owner)] += writes.count
         }
+        let old = writes.compactMap(\.old)
+        if !old.isEmpty { kill(old, owner: owner, live: old.count) }
     }
 
     /// Takes rows out, `live` of which searches could find.
@@ -160,6 +155,7 @@ public final class HeadGraph: @unchecked Sendable {
         let isDue = lock.withLock {
             liveCount -= count
             live[Int(owner)] -= count
+            heldCount -= nodes.count
             dead += nodes
             let isDue = !isRepairDue && dead.count > max(Self.repairMin, liveCount / 16)
             isRepairDue = isRepairDue || isDue
@@ -207,6 +203,7 @@ public final class HeadGraph: @unchecked Sendable {
         // Whoever could still reach one of them has left.
         rows.waitForVisitors()
         for node in doomed { rows.reclaim(node) }
+        rows.giveBack()
         lock.withLock { freeOwners += owners }
     }
 

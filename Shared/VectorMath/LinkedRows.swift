@@ -9,6 +9,7 @@ package final class LinkedRows: @unchecked Sendable {
     // Unchecked: the C functions synchronise; walkers are lent to one thread at a time under the lock.
     /// What a node is to searches and to new links.
     package enum State: Int32 {
+        case pending = 1
         case live = 2
         case dead = 3
         case doomed = 4
@@ -18,6 +19,8 @@ package final class LinkedRows: @unchecked Sendable {
         package var id: Int64
         package var version: UInt32
         package var owner: UInt16
+        /// Written, and not linked yet.
+        package var isPending: Bool
     }
 
     package let storedWidth: Int
@@ -95,7 +98,12 @@ package final class LinkedRows: @unchecked Sendable {
     /// A node that is not reclaimed yet.
     package func node(_ number: UInt32) -> Node {
         let node = mrl_graph_node(graph, number)
-        return Node(id: node.id, version: node.version, owner: node.owner)
+        return Node(
+            id: node.id,
+            version: node.version,
+            owner: node.owner,
+            isPending: node.state == State.pending.rawValue
+        )
     }
 
     package func set(_ state: State, of node: UInt32) { mrl_graph_set_state(graph, node, state.rawValue) }
@@ -112,6 +120,12 @@ package final class LinkedRows: @unchecked Sendable {
 
     /// Frees a doomed node.
     package func reclaim(_ node: UInt32) { mrl_graph_reclaim(graph, node) }
+
+    /// Gives the system memory that only free nodes take.
+    package func giveBack() { mrl_graph_give_back(graph) }
+
+    /// What nodes and links take.
+    package var byteCount: Int { mrl_graph_bytes(graph) }
 
     /// Somebody in the graph, with scratch of their own.
     package struct Visit {

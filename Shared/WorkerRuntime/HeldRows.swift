@@ -7,9 +7,9 @@ import ServiceRuntime
 public protocol HeldRows: AnyObject, SendableMetatype {
     /// What all shards of a collection at one generation share on a worker.
     associatedtype Context: Sendable = NoContext
+    /// What searches use in place of the rows where they go on while rows change.
+    associatedtype Handle: Sendable = Never
 
-    /// Makes what is shared; called once, before the first shard is loaded.
-    static func context(of shape: CollectionShape, learnt: LearntParts) throws -> Context
     /// An empty container for rows of `shape`.
     init(shape: CollectionShape, context: Context)
 
@@ -17,15 +17,24 @@ public protocol HeldRows: AnyObject, SendableMetatype {
     static func readsFullVectors(_ shape: CollectionShape) -> Bool
     /// About what one row takes.
     static func bytesPerRow(_ shape: CollectionShape) -> Int
+    /// Shards that are loaded at once; what other collections wait for comes between two loads.
+    static func shardsPerLoad(_ shape: CollectionShape) -> Int
+
+    /// Never changes; nil where whoever searches must hold the lock.
+    var handle: Handle? { get }
 
     /// Adds or replaces a row; an older version than the one held changes nothing.
     func upsert(id: Int64, version: UInt32, vector: Span<Float>, externalID: String)
     /// Removes a row; an unknown id changes nothing.
     func remove(id: Int64)
+    /// Called after some changes, which need not be found before.
+    func settle()
     /// Called once after a bulk load.
     func seal()
     /// Rows held.
     var rowCount: Int { get }
+    /// Rows of a bulk load that are done.
+    var builtCount: Int { get }
     /// Bytes of memory that they take.
     var residentBytes: Int { get }
 
@@ -37,7 +46,18 @@ public protocol HeldRows: AnyObject, SendableMetatype {
     func fitShare()
 }
 
+extension HeldRows where Handle == Never {
+    /// Rows are searched under the lock.
+    public var handle: Never? { nil }
+}
+
 extension HeldRows {
+    /// All.
+    public static func shardsPerLoad(_ shape: CollectionShape) -> Int { .max }
+    /// Changes are found at once.
+    public func settle() {}
+    /// All that are held.
+    public var builtCount: Int { rowCount }
     /// All rows are held.
     public var isWhole: Bool { true }
     /// They are held already.
@@ -48,11 +68,6 @@ extension HeldRows {
 
 /// Nothing is shared between shards.
 public struct NoContext: Sendable {}
-
-extension HeldRows where Context == NoContext {
-    /// Nothing.
-    public static func context(of shape: CollectionShape, learnt: LearntParts) -> NoContext { NoContext() }
-}
 
 /// What a collection has learnt from its rows, as the store keeps it.
 public struct LearntParts: Sendable, Hashable {
@@ -84,6 +99,8 @@ public final class HeldShard<Rows: HeldRows>: @unchecked Sendable {
     public let shard: UInt16
     /// All its rows are held.
     public let isWhole: Bool
+    /// See ``HeldRows/handle``; to be had without the lock.
+    public let handle: Rows.Handle?
     let rows: Rows
     /// Counts what the change log has told of the shard, under the lock.
     private(set) var changeCount = 0
@@ -97,6 +114,7 @@ public final class HeldShard<Rows: HeldRows>: @unchecked Sendable {
         self.shard = shard
         self.rows = rows
         isWhole = rows.isWhole
+        handle = rows.handle
     }
 
     /// Lends the rows to be changed as the change log says.

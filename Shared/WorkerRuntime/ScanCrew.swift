@@ -2,14 +2,44 @@ import Matryoshka
 import ServiceRuntime
 public import WireProtocol
 
-/// Scans shards with several threads: each takes a part of the shards for all queries, and the parts are merged.
+/// Threads that share work with whoever calls them.
 public struct ScanCrew: Sendable {
     private let helpers: [SerialThread]
 
-    /// A crew of `threads`, of which the caller is one.
-    public init(threads: Int) { helpers = (1..<max(1, threads)).map { SerialThread(name: "scan\($0)") } }
+    /// A crew of `threads`, of which the caller is one; `name` is seen in `top`.
+    public init(threads: Int, name: String = "scan") {
+        helpers = (1..<max(1, threads)).map { SerialThread(name: "\(name)\($0)") }
+    }
 
-    /// Scans all of `shards`, under their locks.
+    /// Runs `work` on the caller's thread, and on each helper that comes to it before that run ends; returns when all
+    /// runs have ended.
+    ///
+    /// `work` takes piece after piece until there is none: a helper that is busy elsewhere is not waited for.
+    public func together(_ work: @escaping @Sendable () -> Void) {
+        guard !helpers.isEmpty else { return work() }
+        let shift = Shift()
+        for helper in helpers {
+            helper.async {
+                guard shift.begin() else { return }
+                work()
+                shift.end()
+            }
+        }
+        work()
+        shift.close()
+    }
+
+    /// What `piece` gives for 0, 1, … below `count`, which any of the threads may run.
+    public func map<R: Sendable>(_ count: Int, _ piece: @escaping @Sendable (Int) -> R) -> [R] {
+        if count < 2 || helpers.isEmpty { return (0..<count).map(piece) }
+        let dealt = Dealt<R>(count: count)
+        together {
+            while let number = dealt.next() { dealt.put(number, piece(number)) }
+        }
+        return dealt.all
+    }
+
+    /// Scans all of `shards`, under their locks: each thread takes a part of them for all queries.
     ///
     /// - Parameters:
     ///   - shards: Ascending.
@@ -26,13 +56,8 @@ public struct ScanCrew: Sendable {
         let parts = (0..<count).map { part in
             Array(shards[shards.count * part / count..<shards.count * (part + 1) / count])
         }
-        let gathered = Gathered(parts: count - 1)
-        for part in 1..<count {
-            helpers[part - 1].async { gathered.put(part - 1, HeldShard.withRows(of: parts[part], scanPart)) }
-        }
-        let own = HeldShard.withRows(of: parts[0], scanPart)
-        let all = [own] + gathered.wait()
-        return own.indices.map { query in CandidateColumns.merging(all.map { $0[query] }, keep: keep) }
+        let found = map(count) { HeldShard.withRows(of: parts[$0], scanPart) }
+        return found[0].indices.map { query in CandidateColumns.merging(found.map { $0[query] }, keep: keep) }
     }
 }
 
@@ -68,27 +93,56 @@ extension CandidateColumns {
     }
 }
 
-/// What helpers hand back.
-private final class Gathered: @unchecked Sendable {
+/// Counts those that take part in something that ends once.
+private final class Shift: @unchecked Sendable {
     // Unchecked: guarded by the lock.
     private let lock = Lock()
     private let condition: Condition
-    private var parts: [[CandidateColumns]?]
+    private var present = 0
+    private var isClosed = false
 
-    init(parts: Int) {
-        condition = Condition(lock)
-        self.parts = Array(repeating: nil, count: parts)
+    init() { condition = Condition(lock) }
+
+    /// False: it has ended.
+    func begin() -> Bool {
+        lock.withLock {
+            if !isClosed { present += 1 }
+            return !isClosed
+        }
     }
 
-    func put(_ part: Int, _ columns: [CandidateColumns]) {
-        lock.withLock { parts[part] = columns }
+    func end() {
+        lock.withLock { present -= 1 }
         condition.signal()
     }
 
-    func wait() -> [[CandidateColumns]] {
+    /// Nobody begins any more; returns when all have ended.
+    func close() {
         lock.withLock {
-            while parts.contains(where: { $0 == nil }) { condition.wait() }
-            return parts.map { $0! }
+            isClosed = true
+            while present > 0 { condition.wait() }
         }
     }
+}
+
+/// Pieces that are dealt out, and what came of them.
+private final class Dealt<R: Sendable>: @unchecked Sendable {
+    // Unchecked: guarded by the lock.
+    private let lock = Lock()
+    private var given = 0
+    private var results: [R?]
+
+    init(count: Int) { results = Array(repeating: nil, count: count) }
+
+    func next() -> Int? {
+        lock.withLock {
+            guard given < results.count else { return nil }
+            defer { given += 1 }
+            return given
+        }
+    }
+
+    func put(_ number: Int, _ result: R) { lock.withLock { results[number] = result } }
+
+    var all: [R] { lock.withLock { results.map { $0! } } }
 }

@@ -229,6 +229,7 @@ struct ShardChanges {
             for row in upserts {
                 rows.upsert(id: row.id, version: row.version, vector: row.vector.span, externalID: row.externalID ?? "")
             }
+            rows.settle()
         }
     }
 

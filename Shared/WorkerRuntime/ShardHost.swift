@@ -22,6 +22,7 @@ public final class ShardHost<Rows: HeldRows>: ShardHolding, @unchecked Sendable 
     ///   - capacityBytes: Rows are never held beyond it.
     ///   - pollMilliseconds: How often the change log is read when no hint comes.
     ///   - log: Tells of loads and of the database.
+    ///   - makeContext: Makes what the shards of a collection share, once, before the first of them is loaded.
     ///   - makePartial: Makes what holds some rows of a shard that there is no room for; without it such a shard stays
     ///     missing.
     ///   - changed: Called on any thread when heartbeats have something new to tell.
@@ -31,6 +32,7 @@ public final class ShardHost<Rows: HeldRows>: ShardHolding, @unchecked Sendable 
         capacityBytes: Int,
         pollMilliseconds: Int,
         log: Logger,
+        makeContext: @escaping @Sendable (CollectionShape, LearntParts) throws -> Rows.Context,
         makePartial: (@Sendable (CollectionShape) -> Rows)? = nil,
         changed: @escaping @Sendable () -> Void
     ) throws {
@@ -43,6 +45,7 @@ public final class ShardHost<Rows: HeldRows>: ShardHolding, @unchecked Sendable 
             capacityBytes: capacityBytes,
             log: log,
             makePartial: makePartial,
+            makeContext: makeContext,
             loaded: { key, shards in wiring.follower!.adopt(key, shards) },
             changed: changed
         )
@@ -58,6 +61,26 @@ public final class ShardHost<Rows: HeldRows>: ShardHolding, @unchecked Sendable 
         )
         wiring.loader = loader
         wiring.follower = follower
+    }
+
+    /// As the other one, for shards that share nothing.
+    public convenience init(
+        database: ConnectionSettings,
+        capacityBytes: Int,
+        pollMilliseconds: Int,
+        log: Logger,
+        makePartial: (@Sendable (CollectionShape) -> Rows)? = nil,
+        changed: @escaping @Sendable () -> Void
+    ) throws where Rows.Context == NoContext {
+        try self.init(
+            database: database,
+            capacityBytes: capacityBytes,
+            pollMilliseconds: pollMilliseconds,
+            log: log,
+            makeContext: { _, _ in NoContext() },
+            makePartial: makePartial,
+            changed: changed
+        )
     }
 
     /// Starts to follow.

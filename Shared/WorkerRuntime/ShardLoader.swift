@@ -20,6 +20,7 @@ final class ShardLoader<Rows: HeldRows>: @unchecked Sendable {
     private let thread = SerialThread(name: "load")
     /// Makes what holds some rows of a shard that there is no room for; nil where such a shard stays missing.
     private let makePartial: (@Sendable (CollectionShape) -> Rows)?
+    private let makeContext: @Sendable (CollectionShape, LearntParts) throws -> Rows.Context
     /// Called with what was loaded.
     private let loaded: @Sendable (HoldingKey, LoadedShards<Rows>) -> Void
     private let changed: @Sendable () -> Void
@@ -30,6 +31,7 @@ final class ShardLoader<Rows: HeldRows>: @unchecked Sendable {
         capacityBytes: Int,
         log: Logger,
         makePartial: (@Sendable (CollectionShape) -> Rows)?,
+        makeContext: @escaping @Sendable (CollectionShape, LearntParts) throws -> Rows.Context,
         loaded: @escaping @Sendable (HoldingKey, LoadedShards<Rows>) -> Void,
         changed: @escaping @Sendable () -> Void
     ) {
@@ -37,6 +39,7 @@ final class ShardLoader<Rows: HeldRows>: @unchecked Sendable {
         self.capacityBytes = capacityBytes
         self.log = log
         self.makePartial = makePartial
+        self.makeContext = makeContext
         var settings = settings
         // A load of many rows takes longer than any statement of the query path.
         settings.statementTimeoutMilliseconds = 600_000
@@ -49,7 +52,9 @@ final class ShardLoader<Rows: HeldRows>: @unchecked Sendable {
     func load(_ key: HoldingKey, _ shards: [UInt16]) { thread.async { self.run(key, shards) } }
 
     private func run(_ key: HoldingKey, _ shards: [UInt16]) {
-        guard let (shape, wanted) = table.wanted(key, shards) else { return }
+        guard let (shape, all) = table.wanted(key, shards) else { return }
+        let wanted = Array(all.prefix(Rows.shardsPerLoad(shape)))
+        if wanted.count < all.count { load(key, Array(all[wanted.count...])) }
         do {
             try session.use { store in try load(key, shape, wanted, store) }
         } catch  where isTableGone(error) {
@@ -66,7 +71,7 @@ final class ShardLoader<Rows: HeldRows>: @unchecked Sendable {
     private func load(_ key: HoldingKey, _ shape: CollectionShape, _ shards: [UInt16], _ store: Store) throws {
         let start = ServiceProcess.monotonicMicroseconds()
         let context = try table.context(of: key) {
-            try Rows.context(of: shape, learnt: try store.learntParts(of: shape))
+            try makeContext(shape, try store.learntParts(of: shape))
         }
         let room = capacityBytes - table.residentBytes
         // What will not fit is not read at all, as far as that can be told.
@@ -78,7 +83,9 @@ final class ShardLoader<Rows: HeldRows>: @unchecked Sendable {
             left -= bytes
             return true
         }
-        let builder = ShardBuilder<Rows>(shape: shape, context: context, shards: fitting, roomBytes: room)
+        let builder = ShardBuilder<Rows>(shape: shape, context: context, shards: fitting, roomBytes: room) { [table] in
+            table.isLoading(key, $0, rows: $1)
+        }
         let position: FollowPosition
         var quarantined = 0
         if fitting.isEmpty {
@@ -157,9 +164,19 @@ final class ShardBuilder<Rows: HeldRows> {
     private let shards: [UInt16]
     private let bytesPerRow: Int
     private var bytesLeft: Int
+    /// Told now and then how many rows of a shard are done.
+    private let progress: (_ shard: UInt16, _ rows: Int) -> Void
+    private static var rowsPerProgress: Int { 4_096 }
 
-    init(shape: CollectionShape, context: Rows.Context, shards: [UInt16], roomBytes: Int) {
+    init(
+        shape: CollectionShape,
+        context: Rows.Context,
+        shards: [UInt16],
+        roomBytes: Int,
+        progress: @escaping (_ shard: UInt16, _ rows: Int) -> Void = { _, _ in }
+    ) {
         self.shards = shards
+        self.progress = progress
         byShard = Array(repeating: nil, count: Slots.shardCount)
         bytesByShard = Array(repeating: 0, count: Slots.shardCount)
         rowsByShard = Array(repeating: 0, count: Slots.shardCount)
@@ -189,12 +206,16 @@ final class ShardBuilder<Rows: HeldRows> {
         bytesLeft -= bytes
         bytesByShard[index] += bytes
         held.rows.upsert(id: id, version: version, vector: vector, externalID: externalID)
+        if rowsByShard[index] % Self.rowsPerProgress == 0 { progress(shard, held.rows.builtCount) }
     }
 
     /// Shards that were read whole; the others were given up.
     func finish() -> [HeldShard<Rows>] {
         let finished = shards.compactMap { byShard[Int($0)] }
-        for held in finished { held.rows.seal() }
+        for held in finished {
+            held.rows.seal()
+            progress(held.shard, held.rows.builtCount)
+        }
         return finished
     }
 }

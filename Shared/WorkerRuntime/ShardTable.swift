@@ -353,6 +353,13 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
         }
     }
 
+    /// A load that replaces nothing has come so far.
+    func isLoading(_ key: HoldingKey, _ shard: UInt16, rows: Int) {
+        lock.withLock {
+            if holdings[key]?.entries[shard]?.state == .loading { holdings[key]!.entries[shard]!.rows = rows }
+        }
+    }
+
     /// A load is done and what was written meanwhile is about to be applied.
     func isCatchingUp(_ key: HoldingKey, _ shards: [UInt16]) {
         lock.withLock {
@@ -426,12 +433,14 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
     /// Changes the rows of one shard and notes how many there are.
     func change(_ key: HoldingKey, _ shard: UInt16, _ body: (Rows) -> Void) {
         guard let held = lock.withLock({ holdings[key]?.entries[shard]?.held }) else { return }
-        let (rows, bytes) = turnstile.withLock {
+        func changed() -> (rows: Int, bytes: Int) {
             held.changeRows { rows in
                 body(rows)
                 return (rows.rowCount, rows.residentBytes)
             }
         }
+        // Searches of other collections need not wait where those of this one do not.
+        let (rows, bytes) = held.handle == nil ? turnstile.withLock(changed) : changed()
         lock.withLock {
             holdings[key]?.entries[shard]?.rows = rows
             holdings[key]?.entries[shard]?.bytes = bytes

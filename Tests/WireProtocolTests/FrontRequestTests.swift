@@ -108,6 +108,8 @@ struct Refusal: CustomTestStringConvertible {
             "texts"
         ),
         .search(#""texts":["t"]"#, .badHeader, "text"), .search(#""recall_target":0.9"#, .unsupported, "recall_target"),
+        .search(#""ef":0"#, .badHeader, "ef"), .search(#""ef":65537"#, .badHeader, "ef"),
+        .search(#""ef":"many""#, .badHeader, "ef"),
         .search(#""filter":{}"#, .unsupported, "filter"), .search(#""K":1"#, .badHeader, "K"),
         .search(#""k":0"#, .badPlan, "k"), .search(#""k":10001"#, .badPlan, "k"),
         .search(#""k":123456789012345678901234567890"#, .badPlan, "k"), .search(#""k":"1""#, .badHeader, "k"),
@@ -222,6 +224,20 @@ struct Refusal: CustomTestStringConvertible {
             .unsupported,
             "resident_precision"
         ),
+        Refusal(#"{"type":"collections","action":"create","name":"a","index":"tree"}"#, .badHeader, "index"),
+        Refusal(#"{"type":"collections","action":"create","name":"a","index":"hnsw","m":1}"#, .badHeader, "m"),
+        Refusal(#"{"type":"collections","action":"configure","name":"a","m":129}"#, .badHeader, "m"),
+        Refusal(
+            #"{"type":"collections","action":"create","name":"a","index":"hnsw","ef_construction":1}"#,
+            .badHeader,
+            "ef_construction"
+        ),
+        Refusal(
+            #"{"type":"collections","action":"configure","name":"a","ef_construction":2001}"#,
+            .badHeader,
+            "ef_construction"
+        ),
+        Refusal(#"{"type":"collections","action":"configure","name":"a","ef":10}"#, .badHeader, "ef"),
         Refusal(#"{"type":"collections","action":"alias","name":"a"}"#, .badHeader, "collection"),
         Refusal(#"{"type":"collections","action":"configure","name":"a"}"#, .badHeader, "resident_width"),
     ]

@@ -1,5 +1,6 @@
 import Matryoshka
 import RetrievalTesting
+import ServiceRuntime
 import Testing
 import WireProtocol
 
@@ -43,6 +44,23 @@ struct ScanCrewTests {
         for _ in 0..<20 { #expect(crew.scan(shards, keep: 40, rank) == alone) }
     }
 
+    @Test("gives pieces in their order, whoever ran them", arguments: [1, 2, 5])
+    func pieces(threads: Int) {
+        let crew = ScanCrew(threads: threads)
+        for count in [0, 1, 2, 40] { #expect(crew.map(count) { $0 * $0 } == (0..<count).map { $0 * $0 }) }
+    }
+
+    @Test("does not wait for a helper that is busy elsewhere")
+    func busyHelper() {
+        let crew = ScanCrew(threads: 2)
+        let gate = Gate()
+        let other = ServiceThread(name: "other") { crew.together { gate.pass() } }
+        gate.waitForEntries(2)
+        #expect(crew.map(8) { $0 } == Array(0..<8))
+        gate.open()
+        other.join()
+    }
+
     @Test("merges rankings of unequal length, ties by id")
     func merging() {
         func ranking(_ rows: [(Int64, Float)]) -> CandidateColumns {
@@ -56,5 +74,31 @@ struct ScanCrewTests {
         let parts = [ranking([(4, 2), (1, 1)]), ranking([]), ranking([(3, 2), (2, 1), (9, 0)])]
         #expect(CandidateColumns.merging(parts, keep: 4).ids == [3, 4, 1, 2])
         #expect(CandidateColumns.merging(parts, keep: 9).ids == [3, 4, 1, 2, 9])
+    }
+}
+
+/// Where threads wait until it is opened.
+private final class Gate: @unchecked Sendable {
+    // Unchecked: guarded by the lock.
+    private let lock = Lock()
+    private let condition: Condition
+    private var entries = 0
+    private var isOpen = false
+
+    init() { condition = Condition(lock) }
+
+    func pass() {
+        lock.withLock {
+            entries += 1
+            condition.broadcast()
+            while !isOpen { condition.wait() }
+        }
+    }
+
+    func waitForEntries(_ count: Int) { lock.withLock { while entries < count { condition.wait() } } }
+
+    func open() {
+        lock.withLock { isOpen = true }
+        condition.broadcast()
     }
 }

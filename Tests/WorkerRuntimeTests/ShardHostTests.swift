@@ -124,6 +124,27 @@ struct ShardHostTests {
         #expect(wait { host.holdings.shards.isEmpty } != nil)
     }
 
+    @Test("that take long to build are loaded a few at a time, and others in between")
+    func portions() throws {
+        try write(0..<500)
+        let host = try ShardHost<OpenRows>(
+            database: ConnectionSettings(url: url),
+            capacityBytes: 1 << 30,
+            pollMilliseconds: 20,
+            log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            changed: {}
+        )
+        host.start()
+        let assigned = ShardAssignments.Assigned(shape: WireShape(shape), shards: Array(0..<64))
+        host.apply(ShardAssignments(epoch: 1, collections: [assigned]))
+        let isLoaded = wait {
+            let reports = host.holdings.shards
+            return reports.count == 64 && reports.allSatisfy { $0.state == .ready }
+                && reports.reduce(0) { $0 + $1.rows } == 500
+        }
+        #expect(isLoaded != nil)
+    }
+
     @Test("are refused beyond the capacity")
     func capacity() throws {
         try write(0..<1000)

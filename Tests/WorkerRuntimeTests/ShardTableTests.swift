@@ -18,6 +18,21 @@ final class CountedRows: HeldRows {
     var residentBytes: Int { ids.count * 10 }
 }
 
+/// Rows that searches reach by a number, four shards at a load.
+final class OpenRows: HeldRows {
+    private let rows: CountedRows
+    init(shape: CollectionShape, context: NoContext) { rows = CountedRows(shape: shape, context: context) }
+    static func readsFullVectors(_ shape: CollectionShape) -> Bool { false }
+    static func bytesPerRow(_ shape: CollectionShape) -> Int { 10 }
+    static func shardsPerLoad(_ shape: CollectionShape) -> Int { 4 }
+    var handle: Int? { 5 }
+    func upsert(id: Int64, version: UInt32, vector: Span<Float>, externalID: String) { rows.ids[id] = version }
+    func remove(id: Int64) { rows.ids[id] = nil }
+    func seal() {}
+    var rowCount: Int { rows.rowCount }
+    var residentBytes: Int { rows.residentBytes }
+}
+
 func shape(_ generation: UInt32 = 1) -> CollectionShape {
     CollectionShape(
         collection: 1,
@@ -170,6 +185,44 @@ struct ShardTableTests {
         #expect(builder.finish().map(\.shard) == [0, 1])
         #expect(builder.seenRows(2) == 2)
         #expect(builder.rowCount == 4)
+    }
+
+    @Test("a load tells how far it has come, and beats tell it on")
+    func progress() {
+        let table = ShardTable<CountedRows>()
+        _ = table.apply(map(1, [0, 1]))
+        table.publish(key, loaded([1], rows: 7), applied: position(10))
+        var told: [UInt16: [Int]] = [:]
+        let builder = ShardBuilder<CountedRows>(
+            shape: shape(),
+            context: NoContext(),
+            shards: [0],
+            roomBytes: 1_000_000
+        ) {
+            told[$0, default: []].append($1)
+            table.isLoading(key, $0, rows: $1)
+        }
+        for id in Int64(0)..<5_000 { builder.add(0, id, 1, [Float]().span, "") }
+        #expect(told == [0: [4_096]])
+        #expect(table.reports.map(\.rows) == [4_096, 7])
+        #expect(table.reports.map(\.state) == [.loading, .ready])
+        _ = builder.finish()
+        #expect(told == [0: [4_096, 5_000]])
+        // A shard that serves goes on to tell what it serves.
+        _ = table.reload(key, [1])
+        table.isLoading(key, 1, rows: 3)
+        #expect(table.reports.map(\.rows) == [5_000, 7])
+    }
+
+    @Test("changes of rows that are searched without the lock keep no other search waiting", .timeLimit(.minutes(1)))
+    func openRows() {
+        let table = ShardTable<OpenRows>()
+        _ = table.apply(map(1, [0]))
+        let held = HeldShard<OpenRows>(shard: 0, shape: shape(), context: NoContext())
+        #expect(held.handle == 5)
+        table.publish(key, [held], applied: position(10))
+        // It would stand still for ever if followers had to be waited for.
+        table.change(key, 0) { _ in table.yieldToFollowers() }
     }
 
     @Test("snapshots are ordered by what they have seen")

@@ -28,6 +28,17 @@ struct StatusReport {
         var missing = 0
         var noCapacity = 0
         var rows = 0
+        /// With those of shards on their way.
+        var loadedRows = 0
+    }
+
+    /// The form that a collection is changing to.
+    struct Change {
+        var index: String
+        var resident: String
+        var state: String
+        var readyShards: Int
+        var loadedRows: Int
     }
 
     struct Collection {
@@ -40,7 +51,9 @@ struct StatusReport {
         var storedHeadWidth: Int
         var residentWidth: Int
         var residentPrecision: String
+        var index: String
         var generation: Int
+        var next: Change?
         var rows: Int
         var shards: [String: Shards]
         var pending: Int
@@ -86,7 +99,8 @@ struct StatusReport {
                         loading: role.value["loading"].integer,
                         missing: role.value["missing"].integer,
                         noCapacity: role.value["no_capacity"].integer,
-                        rows: role.value["rows"].integer
+                        rows: role.value["rows"].integer,
+                        loadedRows: role.value["loaded_rows"].integer
                     )
                 }
             }
@@ -100,13 +114,26 @@ struct StatusReport {
                 storedHeadWidth: collection["stored_head_width"].integer,
                 residentWidth: collection["resident_width"].integer,
                 residentPrecision: collection["resident_precision"].text,
+                index: collection["index"].text,
                 generation: collection["generation"].integer,
+                next: change(collection["next"]),
                 rows: collection["rows"].integer,
                 shards: shards,
                 pending: collection["pending"].integer,
                 lagMilliseconds: collection["lag_ms"].integer
             )
         }
+    }
+
+    private static func change(_ json: JSONValue?) -> Change? {
+        guard case .object? = json else { return nil }
+        return Change(
+            index: json["index"].text,
+            resident: "\(json["resident_width"].integer) \(json["resident_precision"].text)",
+            state: json["state"].text,
+            readyShards: json["ready_shards"].integer,
+            loadedRows: json["loaded_rows"].integer
+        )
     }
 
     /// What a cluster of that size still lacks, in words; empty when all is there and every shard is ready.

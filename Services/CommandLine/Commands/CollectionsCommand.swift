@@ -49,9 +49,16 @@ struct CollectionsCommand: ParsableCommand {
             discussion: """
                 Sizes default to those of the model that the encoder serves.
 
+                Every row is scanned (flat) unless --index says otherwise. Of ivf, only the lists nearest to the query are
+                scanned; a worker learns them from a sample once there are rows. Of hnsw, a graph is walked: fast where
+                few rows are kept, approximate, dear to build and in memory (8 M bytes a row and more beside the
+                numbers). All can be changed later, see mrl collections configure; exact searches find the true best
+                with each.
+
                 EXAMPLES
                   mrl collections create articles
                   mrl collections create photos --dimensions 768 --smallest 64 --similarity dot
+                  mrl collections create notes --dimensions 512 --index hnsw --m 24 --ef-construction 200
                 """
         )
 
@@ -135,6 +142,7 @@ struct CollectionsCommand: ParsableCommand {
                   mrl collections configure articles --resident 32
                   mrl collections configure articles --precision float32
                   mrl collections configure articles --index ivf --lists 1024
+                  mrl collections configure articles --index hnsw
                 """
         )
 
@@ -165,8 +173,8 @@ struct ResidencyOptions: ParsableArguments {
     var index: CollectionIndex.Kind?
     @Option(help: "ivf: number of lists; by default chosen by the number of rows.") var lists: Int?
     @Option(help: "ivf: dimensions that choose the lists.") var coarseDimensions: Int?
-    @Option(help: "hnsw: links of a row (M).") var m: Int?
-    @Option(help: "hnsw: rows that an insertion keeps in view.") var efConstruction: Int?
+    @Option(help: "hnsw: links of a row (M), 2 to 128; default 16.") var m: Int?
+    @Option(help: "hnsw: rows that an insertion keeps in view, 2 to 2000; default 100.") var efConstruction: Int?
 
     @Flag(help: "ivf: learn the lists anew from the rows as they are now.") var retrain = false
 

@@ -24,6 +24,8 @@ struct SearchCommand: ParsableCommand {
     @Option(help: "Collection or alias; default: debian, or the only one.") var collection: String?
     @Option(name: .short, help: "Hits; default 10, or the plan's last keep.") var k: Int?
     @Option(help: "Stages, dimensions:keep[:precision],….") var plan: PlanArgument?
+    @Option(help: "Index ivf: lists to scan; default one in 32.") var probes: Int?
+    @Option(help: "Index hnsw: rows kept in view; default the first stage's keep.") var ef: Int?
     @Option(help: ArgumentHelp("Least share of shards that must answer, 0 to 1.", valueName: "share"))
     var minCoverage = 1.0
     @Option(help: ArgumentHelp("Time for the answer.", valueName: "ms")) var deadline = 2_000
@@ -41,7 +43,8 @@ struct SearchCommand: ParsableCommand {
             k: k ?? plan?.plan.stages.last?.keep ?? 10,
             minCoverage: minCoverage,
             withPayload: true,
-            explain: explain
+            explain: explain,
+            effort: SearchEffort(probes: probes, ef: ef)
         )
         let started = now()
         guard case .search(let reply) = try client.call(.search(request), deadlineMilliseconds: deadline) else {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Matryoshka
 import ServiceRuntime
 import WireProtocol
 
@@ -46,6 +47,7 @@ struct StatusPage {
         var parts = [coordinators]
         if let workers { parts.append(workers) }
         if let collections { parts.append(collections) }
+        parts += changes
         if let errors { parts.append(errors) }
         return parts.joined(separator: "\n\n")
     }
@@ -90,12 +92,16 @@ struct StatusPage {
     private var collections: String? {
         guard !report.collections.isEmpty else { return nil }
         var table = Table([
-            "collection", "rows", "dimensions", "resident", "shortlist shards", "rerank shards", "pending", "lag ms",
+            "collection", "rows", "dimensions", "resident", "index", "shortlist shards", "rerank shards", "pending",
+            "lag ms",
         ])
         func shards(_ counts: StatusReport.Shards?) -> String {
             guard let counts else { return "–" }
             var parts = ["\(counts.ready) ready"]
-            if counts.loading > 0 { parts.append("\(counts.loading) loading") }
+            if counts.loading > 0 {
+                let rows = counts.loadedRows - counts.rows
+                parts.append("\(counts.loading) loading" + (rows > 0 ? " (\(grouped(rows)) rows)" : ""))
+            }
             let missing = max(0, counts.missing - counts.loading)
             if missing > 0 { parts.append("\(missing) missing") }
             if counts.noCapacity > 0 { parts.append("\(counts.noCapacity) without room") }
@@ -106,11 +112,25 @@ struct StatusPage {
             table.add([
                 collection.name + aliases, grouped(collection.rows),
                 "\(collection.dimensions)", "\(collection.residentWidth) \(collection.residentPrecision)",
+                collection.index,
                 shards(collection.shards["shortlist"]), shards(collection.shards["rerank"]),
                 grouped(collection.pending), "\(collection.lagMilliseconds)",
             ])
         }
         return table.text
+    }
+
+    /// How far the forms have come that were asked for.
+    private var changes: [String] {
+        report.collections.compactMap { collection in
+            guard let next = collection.next else { return nil }
+            let what = "\(collection.name) becomes \(next.index) \(next.resident): "
+            if next.state == "training" { return what + "learning from a sample of its rows" }
+            let share = collection.rows == 0 ? 100 : min(100, next.loadedRows * 100 / collection.rows)
+            return what
+                + "\(grouped(next.loadedRows)) of \(grouped(collection.rows)) rows built (\(share) %), "
+                + "\(next.readyShards) of \(Slots.shardCount) shards ready"
+        }
     }
 
     private var errors: String? {

@@ -67,6 +67,10 @@ void mrl_graph_repair(mrl_graph *graph, mrl_walker *walker, uint32_t node, uint3
 void mrl_graph_replace_entry(mrl_graph *graph, uint32_t node);
 // Frees a doomed node that nobody can reach any more.
 void mrl_graph_reclaim(mrl_graph *graph, uint32_t node);
+// Gives the system the memory of chunks whose nodes are all free.
+void mrl_graph_give_back(mrl_graph *graph);
+// What nodes and links take, free nodes that are not given back included.
+size_t mrl_graph_bytes(mrl_graph *graph);
 
 // A query at one step.
 typedef struct {

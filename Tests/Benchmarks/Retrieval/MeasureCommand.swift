@@ -16,6 +16,7 @@ struct MeasureCommand: ParsableCommand {
     enum Method: String, ExpressibleByArgument, CaseIterable {
         case flat
         case ivf
+        case hnsw
         case full
     }
 
@@ -108,7 +109,29 @@ struct MeasureCommand: ParsableCommand {
                             Stage(dimensions: data.dimensions, keep: DataSet.neighbours),
                         ]
                         try measure(
-                            try FlatMethod(heads: heads, vectors: vectors, stages: stages, probes: probes),
+                            try FlatMethod(heads: heads, vectors: vectors, stages: stages, effort: probes),
+                            build: build
+                        )
+                    }
+                }
+            case .hnsw:
+                let watch = Stopwatch(ofThread: false)
+                let heads = Heads(
+                    data,
+                    residentWidth: min(64, data.dimensions / 2),
+                    links: 16,
+                    constructionEffort: 100,
+                    threads: threads
+                )
+                let build = (watch.seconds, watch.processorSeconds)
+                for (keep, efforts) in [(50, [50, 100, 200]), (100, [100, 200]), (200, [200, 400]), (400, [400])] {
+                    for effort in efforts {
+                        let stages = [
+                            Stage(dimensions: heads.residentWidth, keep: keep),
+                            Stage(dimensions: data.dimensions, keep: DataSet.neighbours),
+                        ]
+                        try measure(
+                            try FlatMethod(heads: heads, vectors: vectors, stages: stages, effort: effort),
                             build: build
                         )
                     }

@@ -1,3 +1,4 @@
+import Dispatch
 import Evaluation
 import Matryoshka
 import Reranking
@@ -58,12 +59,49 @@ struct Heads: @unchecked Sendable {
     let storedWidth: Int
     let residentWidth: Int
     let lists: CoarseLists?
+    /// Walked in place of the shards, which are empty then.
+    let graph: (rows: HeadGraph, shards: [GraphShard], links: Int)?
+
+    /// Links all rows in a graph, with so many threads.
+    init(_ data: DataSet, residentWidth: Int, links: Int, constructionEffort: Int, threads: Int) {
+        self.residentWidth = residentWidth
+        let storedWidth = min(128, data.dimensions)
+        self.storedWidth = storedWidth
+        lists = nil
+        shards = []
+        let graph = HeadGraph(
+            shape: CollectionShape(
+                collection: 1,
+                name: "benchmark",
+                model: "",
+                dimensions: data.dimensions,
+                smallestDimensions: 8,
+                isMatryoshka: true,
+                similarity: .cosine,
+                storedHeadWidth: storedWidth,
+                residentWidth: residentWidth,
+                residentPrecision: .int8,
+                index: CollectionIndex(kind: .hnsw, links: links, constructionEffort: constructionEffort),
+                generation: 1
+            ),
+            crew: { work in DispatchQueue.concurrentPerform(iterations: threads) { _ in work() } }
+        )
+        let shard = GraphShard(in: graph)
+        for row in 0..<data.rows {
+            data.base.withFloats(row..<row + 1) { vector in
+                shard.upsert(id: Int64(row), version: 1, head: vector.extracting(first: storedWidth).span)
+            }
+        }
+        shard.settle()
+        self.graph = (graph, [shard], links)
+    }
 
     /// Learns so many inverted lists over the first 64 dimensions; 0: none.
     init(_ data: DataSet, residentWidth: Int, lists count: Int = 0) {
         self.residentWidth = residentWidth
         let lists = count == 0 ? nil : Self.learn(count, data)
         self.lists = lists
+        graph = nil
         let storedWidth = min(128, data.dimensions)
         self.storedWidth = storedWidth
         shards = (0..<UInt16(Slots.shardCount)).map { number in
@@ -101,24 +139,26 @@ struct Heads: @unchecked Sendable {
         return CoarseLists(centroids: centroids, count: centroids.count / width)
     }
 
-    var bytes: Int { shards.reduce(0) { $0 + $1.rows.residentBytes } }
+    var bytes: Int {
+        graph?.shards.reduce(0) { $0 + $1.residentBytes } ?? shards.reduce(0) { $0 + $1.rows.residentBytes }
+    }
 }
 
 extension UnsafeBufferPointer<Float> {
     func extracting(first count: Int) -> UnsafeBufferPointer<Float> { UnsafeBufferPointer(rebasing: self[..<count]) }
 }
 
-/// Every head is scanned, or those of the lists near the query; the best are scored at full size: what shortlist and rerank workers do together.
+/// Every head is scanned, or those of the lists near the query, or a graph is walked; the best are scored at full size: what shortlist and rerank workers do together.
 struct FlatMethod: SearchMethod {
     let heads: Heads
     let vectors: FullVectors
     let plan: ResolvedPlan
-    /// Lists that a query looks into, where the heads have lists.
-    let probes: Int
+    /// Lists that a query looks into, where the heads have lists; rows that it keeps in view, where they have a graph.
+    let effort: Int
 
     /// Stages before the last are resident as far as the heads reach.
-    init(heads: Heads, vectors: FullVectors, stages: [Stage], probes: Int = 0) throws {
-        self.probes = probes
+    init(heads: Heads, vectors: FullVectors, stages: [Stage], effort: Int = 0) throws {
+        self.effort = effort
         self.heads = heads
         self.vectors = vectors
         plan = try Plan(stages: stages).resolved(
@@ -131,8 +171,11 @@ struct FlatMethod: SearchMethod {
         )
     }
 
-    var name: String { heads.lists.map { "ivf\($0.count)" } ?? "flat" }
-    var setting: String { plan.plan.description + (heads.lists == nil ? "" : ", probes \(probes)") }
+    var name: String { heads.lists.map { "ivf\($0.count)" } ?? heads.graph.map { "hnsw\($0.links)" } ?? "flat" }
+    var setting: String {
+        plan.plan.description
+            + (heads.lists != nil ? ", probes \(effort)" : heads.graph != nil ? ", ef \(effort)" : "")
+    }
     var memoryBytes: Int { heads.bytes }
 
     func search(_ queries: Span<Float>, count: Int) -> [[Int]] {
@@ -142,13 +185,25 @@ struct FlatMethod: SearchMethod {
         for query in 0..<count {
             for j in 0..<heads.storedWidth { queryHeads.append(queries[query * width + j]) }
         }
-        let lists = scanShortlist(
-            shards: heads.shards,
-            queries: queryHeads.span,
-            queryCount: count,
-            steps: Array(plan.steps[..<plan.residentCount]),
-            probed: heads.lists?.probed(by: queryHeads.span, width: heads.storedWidth, probes: probes)
-        )
+        let steps = Array(plan.steps[..<plan.residentCount])
+        let lists =
+            if let graph = heads.graph {
+                graph.rows.search(
+                    shards: graph.shards.enumerated().map { (UInt16($0), $1.owner) },
+                    queries: queryHeads.span,
+                    queryCount: count,
+                    steps: steps,
+                    ef: effort
+                )
+            } else {
+                scanShortlist(
+                    shards: heads.shards,
+                    queries: queryHeads.span,
+                    queryCount: count,
+                    steps: steps,
+                    probed: heads.lists?.probed(by: queryHeads.span, width: heads.storedWidth, probes: effort)
+                )
+            }
         return lists.enumerated().map { query, list in
             funnel(list, query: queries.extracting(query * width..<(query + 1) * width))
         }

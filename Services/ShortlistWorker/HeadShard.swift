@@ -1,0 +1,134 @@
+public import Matryoshka
+public import Shortlist
+public import WorkerRuntime
+
+/// What the shards of a collection share on a shortlist worker.
+public struct HeadContext: Sendable {
+    /// Inverted lists; nil where all rows are scanned.
+    public var lists: CoarseLists?
+    /// The graph that all rows are in; nil where there is none.
+    public var graph: HeadGraph?
+
+    /// Builds the lists of the shape's generation, or a graph that `crew` builds and repairs.
+    init(_ shape: CollectionShape, _ learnt: LearntParts, _ crew: GraphCrew) {
+        switch shape.index.kind {
+        case .flat: break
+        case .ivf:
+            if learnt.lists > 0 { lists = CoarseLists(centroids: learnt.centroids, count: learnt.lists) }
+        case .hnsw: graph = crew.makeGraph(shape)
+        }
+    }
+}
+
+/// The heads of one logical shard in the form that the collection's index asks for.
+public final class HeadShard: HeldRows {
+    /// Searches walk the graph; they name the shard by the number that the graph knows it by.
+    public typealias Handle = UInt16
+
+    private enum Form {
+        case scanned(ResidentShard)
+        case linked(GraphShard)
+    }
+
+    private let form: Form
+
+    /// An empty shard at the shape's resident width and precision.
+    public init(shape: CollectionShape, context: HeadContext) {
+        if let graph = context.graph {
+            form = .linked(GraphShard(in: graph))
+        } else {
+            form = .scanned(
+                ResidentShard(
+                    storedHeadWidth: shape.storedHeadWidth,
+                    residentWidth: shape.residentWidth,
+                    precision: shape.residentPrecision,
+                    similarity: shape.similarity,
+                    lists: context.lists
+                )
+            )
+        }
+    }
+
+    /// Heads are enough.
+    public static func readsFullVectors(_ shape: CollectionShape) -> Bool { false }
+
+    /// About what one row takes.
+    public static func bytesPerRow(_ shape: CollectionShape) -> Int {
+        if shape.index.kind == .hnsw { return HeadGraph.bytesPerRow(shape) }
+        return ResidentShard.bytesPerRow(
+            residentWidth: shape.residentWidth,
+            precision: shape.residentPrecision,
+            hasLists: shape.index.kind == .ivf
+        )
+    }
+
+    /// A graph takes long to build.
+    public static func shardsPerLoad(_ shape: CollectionShape) -> Int { shape.index.kind == .hnsw ? 4 : .max }
+
+    /// Nil where rows are scanned, under the lock.
+    public var handle: UInt16? {
+        switch form {
+        case .scanned: nil
+        case .linked(let rows): rows.owner
+        }
+    }
+
+    /// The rows where they are scanned.
+    var scanned: ResidentShard {
+        guard case .scanned(let rows) = form else { preconditionFailure("a graph is walked, not scanned") }
+        return rows
+    }
+
+    /// Adds or replaces a row by its head.
+    public func upsert(id: Int64, version: UInt32, vector: Span<Float>, externalID: String) {
+        switch form {
+        case .scanned(let rows): rows.upsert(id: id, version: version, head: vector)
+        case .linked(let rows): rows.upsert(id: id, version: version, head: vector)
+        }
+    }
+
+    /// Removes a row.
+    public func remove(id: Int64) {
+        switch form {
+        case .scanned(let rows): rows.remove(id: id)
+        case .linked(let rows): rows.remove(id: id)
+        }
+    }
+
+    /// Links what was written.
+    public func settle() {
+        if case .linked(let rows) = form { rows.settle() }
+    }
+
+    /// Ends a bulk load.
+    public func seal() {
+        switch form {
+        case .scanned(let rows): rows.seal()
+        case .linked(let rows): rows.settle()
+        }
+    }
+
+    /// Rows held.
+    public var rowCount: Int {
+        switch form {
+        case .scanned(let rows): rows.rowCount
+        case .linked(let rows): rows.rowCount
+        }
+    }
+
+    /// Rows that are in the graph, or in their places.
+    public var builtCount: Int {
+        switch form {
+        case .scanned(let rows): rows.rowCount
+        case .linked(let rows): rows.linkedCount
+        }
+    }
+
+    /// Bytes of memory that they take.
+    public var residentBytes: Int {
+        switch form {
+        case .scanned(let rows): rows.residentBytes
+        case .linked(let rows): rows.residentBytes
+        }
+    }
+}

@@ -1,0 +1,47 @@
+import Matryoshka
+import Shortlist
+import Testing
+
+@Suite("What a row takes")
+struct MemoryFormulaTests {
+    @Test("is known to whoever places shards as the engines know it", arguments: [Similarity.cosine, .dot])
+    func formula(similarity: Similarity) {
+        for (stored, width) in [(128, 64), (128, 128), (100, 33), (16, 1), (64, 62)] {
+            for precision in [Precision.int8, .float32] {
+                for index in [
+                    .flat, CollectionIndex(kind: .ivf), CollectionIndex(kind: .hnsw),
+                    CollectionIndex(kind: .hnsw, links: 2), CollectionIndex(kind: .hnsw, links: 48),
+                ] {
+                    for holdsSigns in [false, true] where index.kind == .flat || !holdsSigns {
+                        let shape = CollectionShape(
+                            collection: 1,
+                            name: "c",
+                            model: "",
+                            dimensions: 256,
+                            smallestDimensions: 1,
+                            isMatryoshka: true,
+                            similarity: similarity,
+                            storedHeadWidth: stored,
+                            residentWidth: width,
+                            residentPrecision: precision,
+                            holdsSigns: holdsSigns,
+                            index: index,
+                            generation: 1
+                        )
+                        let known =
+                            index.kind == .hnsw
+                            ? HeadGraph.bytesPerRow(shape)
+                            : ResidentShard.bytesPerRow(
+                                residentWidth: width,
+                                precision: precision,
+                                bitWidth: holdsSigns ? stored : 0,
+                                similarity: similarity,
+                                hasLists: index.kind == .ivf
+                            )
+                        #expect(shape.shortlistBytesPerRow == known, "\(shape)")
+                    }
+                }
+            }
+        }
+    }
+}
