@@ -10,15 +10,16 @@ extension CoordinatorService {
     func frontReceived(_ message: ReceivedMessage) {
         if message.isTruncated {
             metrics.malformed += 1
-            let prefix = FrontCodec.split(message.frames)?.prefix ?? Array(message.frames.prefix(1))
+            let parts = FrontCodec.split(message.frames)
             refuse(
-                prefix,
+                parts?.prefix ?? Array(message.frames.prefix(1)),
                 FrontError(
                     .tooLarge,
                     field: "frames",
                     "the message is larger than this server takes",
                     allowed: "at most \(FrontLimits.buffersMax) buffers and \(FrontLimits.requestBytesMax) bytes"
-                )
+                ),
+                header: parts?.header
             )
             return
         }
@@ -32,7 +33,7 @@ extension CoordinatorService {
             accept(request, prefix: prefix, identity: Self.identity(key: message.userID, name: request.client))
         } catch {
             metrics.malformed += 1
-            refuse(prefix, error, id: FrontRequest.peekID(header: header))
+            refuse(prefix, error, header: header)
         }
     }
 
@@ -42,9 +43,13 @@ extension CoordinatorService {
         return name.isEmpty ? "" : "name:\(name)"
     }
 
-    private func refuse(_ prefix: [[UInt8]], _ error: FrontError, id: String = "") {
-        metrics.count(error.code, collection: 0, now: wallMinute)
-        send(FrontReply(id: id, body: .error(error)), prefix)
+    private func refuse(_ prefix: [[UInt8]], _ error: FrontError, header: [UInt8]? = nil) {
+        let known = header.map { FrontRequest.peek(header: $0) } ?? FrontRequest.Peek()
+        metrics.count(error.code)
+        if known.isSearch {
+            metrics.recordRefusal(error.code, collection: names[known.collection] ?? 0, minute: wallMinute)
+        }
+        send(FrontReply(id: known.id, body: .error(error)), prefix)
     }
 
     /// Sends a reply; what the client's queue does not take waits in the outbox.
@@ -91,6 +96,13 @@ extension CoordinatorService {
     private func accept(_ request: FrontRequest, prefix: [[UInt8]], identity: String) {
         let client = prefix[0]
         func answer(_ body: FrontReplyBody) { send(FrontReply(id: request.id, body: body), prefix) }
+        func refuse(_ error: FrontError) {
+            metrics.count(error.code)
+            if case .search(let search) = request.body {
+                metrics.recordRefusal(error.code, collection: names[search.collection] ?? 0, minute: wallMinute)
+            }
+            answer(.error(error))
+        }
         switch request.body {
         case .hello:
             answer(.object(type: "welcome", json: hello))
@@ -105,39 +117,37 @@ extension CoordinatorService {
             break
         }
         if stopping {
-            answer(.error(FrontError(.unavailable, "this coordinator is stopping", retryAfterMilliseconds: 1000)))
+            refuse(FrontError(.unavailable, "this coordinator is stopping", retryAfterMilliseconds: 1000))
             return
         }
         if outbox.isClogged(client) {
-            metrics.count(.overloaded, collection: 0, now: wallMinute)
-            answer(
-                .error(
-                    FrontError(
-                        .overloaded,
-                        "this client does not read its replies",
-                        allowed: "\(Outbox.unreadBytesMax) bytes of unread replies",
-                        retryAfterMilliseconds: 1000
-                    )
+            refuse(
+                FrontError(
+                    .overloaded,
+                    "this client does not read its replies",
+                    allowed: "\(Outbox.unreadBytesMax) bytes of unread replies",
+                    retryAfterMilliseconds: 1000
                 )
             )
             return
         }
         var cost = 1
-        if case .search(let search) = request.body { cost = search.query.count }
+        var kind = Running.Kind.write
+        if case .search(let search) = request.body {
+            cost = search.query.count
+            kind = .unplanned
+        }
         if let refusal = admission.admit(client: client, cost: cost) {
             let limit =
                 refusal == .clientFull
                 ? "\(admission.perClient) requests of one client" : "\(admission.total) requests"
-            metrics.count(.overloaded, collection: 0, now: wallMinute)
-            answer(
-                .error(
-                    FrontError(
-                        .overloaded,
-                        refusal == .clientFull
-                            ? "this client has too many requests under way" : "too many requests are under way",
-                        allowed: limit,
-                        retryAfterMilliseconds: 50
-                    )
+            refuse(
+                FrontError(
+                    .overloaded,
+                    refusal == .clientFull
+                        ? "this client has too many requests under way" : "too many requests are under way",
+                    allowed: limit,
+                    retryAfterMilliseconds: 50
                 )
             )
             return
@@ -156,7 +166,7 @@ extension CoordinatorService {
             identity: identity,
             prefix: prefix,
             id: request.id,
-            kind: .write,
+            kind: kind,
             cost: cost,
             collection: 0,
             deadline: time + UInt64(request.deadlineMilliseconds) * 1000,
@@ -188,8 +198,24 @@ extension CoordinatorService {
             if byClientID[clientID] == key { byClientID[clientID] = nil }
         }
         admission.release(client: done.client, cost: done.cost)
-        if case .error(let error) = body { metrics.count(error.code, collection: done.collection, now: wallMinute) }
+        if case .error(let error) = body { count(error, of: done) }
         send(FrontReply(id: done.id, body: body), done.prefix)
+    }
+
+    private func count(_ error: FrontError, of request: Running) {
+        metrics.count(error.code)
+        switch request.kind {
+        case .unplanned: metrics.recordRefusal(error.code, collection: request.collection, minute: wallMinute)
+        case .search(let machine):
+            metrics.recordFailure(
+                error,
+                of: machine,
+                minute: wallMinute,
+                microseconds: Int(now - request.started),
+                slowMicroseconds: settings[.slowSearchMilliseconds] * 1000
+            )
+        case .encode, .write: break
+        }
     }
 
     func fail(_ key: UInt64, _ error: FrontError) { finish(key, .error(error)) }

@@ -198,14 +198,7 @@ extension CoordinatorService {
                 )
                 finish(key, .search(reply))
             case .fail(let error):
-                metrics.recordFailure(
-                    error,
-                    of: machine,
-                    minute: wallMinute,
-                    microseconds: Int(now - entry.started),
-                    slowMicroseconds: settings[.slowSearchMilliseconds] * 1000
-                )
-                finish(key, .error(error))
+                fail(key, error)
             }
         }
     }

@@ -158,8 +158,13 @@ extension CoordinatorService {
                 coordinator: incarnation,
                 collection: key.collection,
                 searches: value.searches,
+                complete: value.complete,
                 partial: value.partial,
                 degraded: value.degraded,
+                shardsAsked: value.shardsAsked,
+                shardsMissing: Dictionary(
+                    uniqueKeysWithValues: value.shardsMissing.map { ($0.key.rawValue, $0.value) }
+                ),
                 errors: value.errors,
                 buckets: value.latency.counts.enumerated().filter { $0.element > 0 }.map {
                     (

@@ -16,6 +16,8 @@ final class CoordinatorService: @unchecked Sendable {
     /// A search or a write under way.
     struct Running {
         enum Kind {
+            /// A search that has no plan yet.
+            case unplanned
             case search(SearchMachine)
             case encode(EncodeRequest)
             case write

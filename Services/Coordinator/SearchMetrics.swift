@@ -8,14 +8,23 @@ import WireProtocol
 struct SearchMetrics {
     struct Key: Hashable {
         var minute: Int
+        /// 0 where it is not known.
         var collection: UInt32
     }
     struct Minute {
         var searches = 0
+        var complete = 0
         var partial = 0
         var degraded = 0
+        var shardsAsked = 0
+        var shardsMissing: [Coverage.Reason: Int] = [:]
         var errors: [String: Int] = [:]
         var latency = LatencyHistogram()
+
+        fileprivate mutating func add(_ coverage: Coverage) {
+            shardsAsked += coverage.shardsTotal
+            for shard in coverage.missing { shardsMissing[shard.reason, default: 0] += 1 }
+        }
     }
 
     var minutes: [Key: Minute] = [:]
@@ -48,14 +57,13 @@ struct SearchMetrics {
     }
 
     mutating func record(_ reply: SearchReply, collection: UInt32, minute: Int, slowMicroseconds: Int) {
-        searches += 1
         let micros = reply.timings.totalMicroseconds
-        var entry = minutes[Key(minute: minute, collection: collection), default: Minute()]
-        entry.searches += 1
-        if !reply.coverage.isComplete { entry.partial += 1 }
-        if !reply.degraded.isEmpty { entry.degraded += 1 }
-        entry.latency.record(microseconds: UInt64(micros))
-        minutes[Key(minute: minute, collection: collection)] = entry
+        count(collection, minute) { entry in
+            if reply.coverage.isComplete { entry.complete += 1 } else { entry.partial += 1 }
+            if !reply.degraded.isEmpty { entry.degraded += 1 }
+            entry.add(reply.coverage)
+            entry.latency.record(microseconds: UInt64(micros))
+        }
         guard micros >= slowMicroseconds else { return }
         add(
             SlowSearch(
@@ -116,15 +124,24 @@ struct SearchMetrics {
                 )
             )
         }
-        searches += 1
-        minutes[Key(minute: minute, collection: collection), default: Minute()].searches += 1
-        minutes[Key(minute: minute, collection: collection), default: Minute()]
-            .latency.record(microseconds: UInt64(max(0, microseconds)))
+        count(collection, minute) { entry in
+            entry.errors[error.code.rawValue, default: 0] += 1
+            if let coverage = error.coverage { entry.add(coverage) }
+            entry.latency.record(microseconds: UInt64(max(0, microseconds)))
+        }
     }
 
-    mutating func count(_ code: FrontErrorCode, collection: UInt32, now minute: Int) {
-        errors[code.rawValue, default: 0] += 1
-        guard collection != 0 else { return }
-        minutes[Key(minute: minute, collection: collection), default: Minute()].errors[code.rawValue, default: 0] += 1
+    /// Counts a search that was refused before it had a plan, which says nothing of how long searches take.
+    mutating func recordRefusal(_ code: FrontErrorCode, collection: UInt32, minute: Int) {
+        count(collection, minute) { $0.errors[code.rawValue, default: 0] += 1 }
     }
+
+    private mutating func count(_ collection: UInt32, _ minute: Int, _ body: (inout Minute) -> Void) {
+        searches += 1
+        minutes[Key(minute: minute, collection: collection), default: Minute()].searches += 1
+        body(&minutes[Key(minute: minute, collection: collection), default: Minute()])
+    }
+
+    /// Counts an error of any request.
+    mutating func count(_ code: FrontErrorCode) { errors[code.rawValue, default: 0] += 1 }
 }

@@ -107,12 +107,18 @@ public struct SearchMinuteRow: Sendable, Hashable {
     public var coordinator: UInt64
     /// Collection; 0 where it was unknown.
     public var collection: UInt32
-    /// All of them.
+    /// All of them, also those that were refused.
     public var searches: Int
+    /// Answered with full coverage.
+    public var complete: Int
     /// Answered with less than full coverage.
     public var partial: Int
-    /// Answered, but degraded in another way.
+    /// Answered, but not as asked: partial, or degraded in another way.
     public var degraded: Int
+    /// Logical shards that these searches needed.
+    public var shardsAsked: Int
+    /// Those of them that did not answer, by reason.
+    public var shardsMissing: [String: Int]
     /// Errors by code.
     public var errors: [String: Int]
     /// Latencies: upper bound of each bucket in microseconds, and how many fell into it.
@@ -124,8 +130,11 @@ public struct SearchMinuteRow: Sendable, Hashable {
         coordinator: UInt64,
         collection: UInt32,
         searches: Int,
+        complete: Int,
         partial: Int,
         degraded: Int,
+        shardsAsked: Int,
+        shardsMissing: [String: Int],
         errors: [String: Int],
         buckets: [(upTo: Int, count: Int)]
     ) {
@@ -133,8 +142,11 @@ public struct SearchMinuteRow: Sendable, Hashable {
         self.coordinator = coordinator
         self.collection = collection
         self.searches = searches
+        self.complete = complete
         self.partial = partial
         self.degraded = degraded
+        self.shardsAsked = shardsAsked
+        self.shardsMissing = shardsMissing
         self.errors = errors
         self.buckets = buckets
     }
@@ -142,8 +154,10 @@ public struct SearchMinuteRow: Sendable, Hashable {
     /// Compares all fields.
     public static func == (left: SearchMinuteRow, right: SearchMinuteRow) -> Bool {
         left.minute == right.minute && left.coordinator == right.coordinator && left.collection == right.collection
-            && left.searches == right.searches && left.partial == right.partial && left.degraded == right.degraded
-            && left.errors == right.errors && left.buckets.elementsEqual(right.buckets, by: ==)
+            && left.searches == right.searches && left.complete == right.complete && left.partial == right.partial
+            && left.degraded == right.degraded && left.shardsAsked == right.shardsAsked
+            && left.shardsMissing == right.shardsMissing && left.errors == right.errors
+            && left.buckets.elementsEqual(right.buckets, by: ==)
     }
 
     /// Hashes the key.
@@ -253,20 +267,25 @@ extension Store {
                 try execute(
                     """
                     INSERT INTO matryoshka.search_rollup (minute, coordinator, collection, searches, partial, degraded,
-                            errors, bucket_bounds, bucket_counts)
+                            errors, bucket_bounds, bucket_counts, complete, shards_asked, shards_missing)
                         SELECT to_timestamp($1), $2, $3, $4, $5, $6,
                             (SELECT coalesce(jsonb_object_agg(c, n), '{}') FROM unnest($7::text[], $8::bigint[]) AS e(c, n)),
-                            $9, $10
+                            $9, $10, $11, $12,
+                            (SELECT coalesce(jsonb_object_agg(r, n), '{}') FROM unnest($13::text[], $14::bigint[]) AS m(r, n))
                         ON CONFLICT (minute, coordinator, collection) DO UPDATE SET searches = EXCLUDED.searches,
                             partial = EXCLUDED.partial, degraded = EXCLUDED.degraded, errors = EXCLUDED.errors,
-                            bucket_bounds = EXCLUDED.bucket_bounds, bucket_counts = EXCLUDED.bucket_counts
+                            bucket_bounds = EXCLUDED.bucket_bounds, bucket_counts = EXCLUDED.bucket_counts,
+                            complete = EXCLUDED.complete, shards_asked = EXCLUDED.shards_asked,
+                            shards_missing = EXCLUDED.shards_missing
                     """,
                     [
                         .float64(Double(row.minute)), .int64(Int64(bitPattern: row.coordinator)),
                         .int32(Int32(row.collection)), .int64(Int64(row.searches)), .int64(Int64(row.partial)),
                         .int64(Int64(row.degraded)), .texts(row.errors.map(\.key)),
                         .int64s(row.errors.map { Int64($0.value) }), .int64s(row.buckets.map { Int64($0.upTo) }),
-                        .int64s(row.buckets.map { Int64($0.count) }),
+                        .int64s(row.buckets.map { Int64($0.count) }), .int64(Int64(row.complete)),
+                        .int64(Int64(row.shardsAsked)), .texts(row.shardsMissing.map(\.key)),
+                        .int64s(row.shardsMissing.map { Int64($0.value) }),
                     ],
                     isPrepared: true
                 )

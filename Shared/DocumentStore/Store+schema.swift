@@ -2,13 +2,14 @@ internal import PostgreSQL
 
 extension Store {
     /// Schema versions that this build can use.
-    public static let schemaVersions: ClosedRange<Int> = 2...2
+    public static let schemaVersions: ClosedRange<Int> = 3...3
 
     /// In order; the number is the schema version that it leads to.
     private static var migrations: [(version: Int, name: String, sql: [UInt8])] {
         [
             (1, "foundation", PackageResources.v0001_foundation_sql),
             (2, "index", PackageResources.v0002_index_sql),
+            (3, "coverage", PackageResources.v0003_coverage_sql),
         ]
     }
 

@@ -1,19 +1,43 @@
 import Matryoshka
 
 extension FrontRequest {
-    /// The client's id, as far as a header can be read that may be broken; empty where there is none.
-    public static func peekID(header: [UInt8]) -> String {
+    /// What can be told of a request that may be broken; each is empty where there is none.
+    public struct Peek: Sendable, Hashable {
+        /// The client's id.
+        public var id: String
+        /// The type, which may be none of ours.
+        public var type: String
+        /// The collection or alias, which may not exist.
+        public var collection: String
+
+        /// Nothing is known unless given.
+        public init(id: String = "", type: String = "", collection: String = "") {
+            self.id = id
+            self.type = type
+            self.collection = collection
+        }
+
+        /// It asks, or tries to ask, for a search.
+        public var isSearch: Bool { type == FrontRequestType.search.rawValue }
+    }
+
+    /// Reads what stands in a header before its fault.
+    public static func peek(header: [UInt8]) -> Peek {
         var parser = JSONParser(header, range: 0..<min(header.count, FrontLimits.headerBytesMax))
-        var id = ""
+        var found = Peek()
         parser.skipSpace()
-        // What stands before the fault is enough.
         try? parser.parseMembers { (key, parser) throws(JSONError) in
-            let value = try parser.parseValue()
-            if key == "id", id.isEmpty, case .string(let text) = value, text.utf8.count <= FrontLimits.idBytesMax {
-                id = text
+            guard case .string(let text) = try parser.parseValue(), text.utf8.count <= FrontLimits.idBytesMax else {
+                return
+            }
+            switch key {
+            case "id" where found.id.isEmpty: found.id = text
+            case "type" where found.type.isEmpty: found.type = text
+            case "collection" where found.collection.isEmpty: found.collection = text
+            default: break
             }
         }
-        return id
+        return found
     }
 
     /// Reads a request and checks all that needs no collection.

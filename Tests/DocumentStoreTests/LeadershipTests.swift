@@ -84,8 +84,11 @@ struct LeadershipTests {
             coordinator: 1,
             collection: number,
             searches: 100,
+            complete: 97,
             partial: 1,
-            degraded: 0,
+            degraded: 2,
+            shardsAsked: 98 * 64,
+            shardsMissing: ["timed_out": 3, "failed": 1],
             errors: ["BAD_PLAN": 2],
             buckets: [(1000, 60), (2000, 38), (5000, 2)]
         )
@@ -126,6 +129,14 @@ struct LeadershipTests {
         #expect(searches.rowCount == 1)
         #expect((0..<5).map { searches.int64(0, $0) } == [200, 4, 1000, 2000, 5000])
         #expect(searches.text(0, 5) == "4")
+        let seen = try query.execute(
+            """
+            SELECT complete, partial, degraded, shards_asked, shards_missing, shards_unavailable, shards_timed_out,
+                shards_failed, shards_no_capacity, (round(coverage::numeric, 5) * 100000)::bigint
+            FROM ops.search_per_minute
+            """
+        )
+        #expect((0..<10).map { seen.int64(0, $0) } == [194, 2, 4, 12_544, 8, 0, 6, 2, 0, 99_936])
         #expect(try query.execute("SELECT coverage FROM ops.slow_searches").float64(0, 0) == 0.5)
         let lag = try query.execute("SELECT changes_behind, seconds_behind >= 0 FROM ops.replication_lag")
         #expect(lag.int64(0, 0) == 1)

@@ -34,7 +34,7 @@ struct SchemaTests {
         }
         let store = try TestDatabase().store()
         try store.connection.execute("INSERT INTO matryoshka.schema_version VALUES (99, 'future')")
-        let sentence = "the database has schema version 99, this build uses version 2: install a newer release"
+        let sentence = "the database has schema version 99, this build uses version \(Store.schemaVersions.upperBound): install a newer release"
         #expect(throws: StoreError.schema(sentence)) { try store.checkSchema() }
         #expect(throws: StoreError.schema(sentence)) { try store.migrate() }
     }

@@ -396,13 +396,23 @@ struct FrontRequestTests {
 
     @Test("lend their id to the error even when they are broken")
     func peeking() {
-        func peek(_ header: String) -> String { FrontRequest.peekID(header: Array(header.utf8)) }
+        func peek(_ header: String) -> String { FrontRequest.peek(header: Array(header.utf8)).id }
         #expect(peek(#"{"type":"x","id":"7"}"#) == "7")
         #expect(peek(#"{"id":"7","type":oops"#) == "7")
         #expect(peek(#"{"id":"7","id":"8"}"#) == "7")
         #expect(peek(#"{"id":7}"#) == "")
         #expect(peek("") == "")
         #expect(peek("{\"id\":\"7\",\"a\":\"" + String(repeating: "a", count: 20_000) + "\"}") == "7")
+    }
+
+    @Test("that are searches are known as such, with their collection, even when they are broken")
+    func peekingSearch() {
+        func peek(_ header: String) -> FrontRequest.Peek { FrontRequest.peek(header: Array(header.utf8)) }
+        let broken = peek(#"{"type":"search","id":"7","collection":"docs","k":oops}"#)
+        #expect(broken == FrontRequest.Peek(id: "7", type: "search", collection: "docs"))
+        #expect(broken.isSearch)
+        #expect(!peek(#"{"type":"upsert","collection":"docs"}"#).isSearch)
+        #expect(peek(#"{"type":7,"collection":[]}"#) == FrontRequest.Peek())
     }
 }
 

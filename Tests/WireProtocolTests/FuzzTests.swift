@@ -66,7 +66,7 @@ struct FuzzTests {
                     _ = FrontCodec.refusal(of: frames)
                     continue
                 }
-                _ = FrontRequest.peekID(header: parts.header)
+                _ = FrontRequest.peek(header: parts.header)
                 if let request = try? FrontRequest.decode(header: parts.header, buffers: parts.buffers) {
                     _ = request.encode()
                     decoded += 1

@@ -21,7 +21,7 @@ struct GoldenFrameTests {
         #expect(parts.prefix == [[0, 1, 2, 3, 4]])
         var decoded = try FrontRequest.decode(header: parts.header, buffers: parts.buffers)
         #expect(decoded.encode() == frames)
-        #expect(FrontRequest.peekID(header: parts.header) == message.id)
+        #expect(FrontRequest.peek(header: parts.header).id == message.id)
         switch decoded.body {
         case .upsert(var upsert) where upsert.idempotencyKey != nil:
             #expect(upsert.bodyHash.utf8.count == 32)
