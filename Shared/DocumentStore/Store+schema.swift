@@ -2,7 +2,7 @@ internal import PostgreSQL
 
 extension Store {
     /// Schema versions that this build can use.
-    public static let schemaVersions: ClosedRange<Int> = 3...3
+    public static let schemaVersions: ClosedRange<Int> = 4...4
 
     /// In order; the number is the schema version that it leads to.
     private static var migrations: [(version: Int, name: String, sql: [UInt8])] {
@@ -10,6 +10,7 @@ extension Store {
             (1, "foundation", PackageResources.v0001_foundation_sql),
             (2, "index", PackageResources.v0002_index_sql),
             (3, "coverage", PackageResources.v0003_coverage_sql),
+            (4, "rights", PackageResources.v0004_rights_sql),
         ]
     }
 
@@ -27,6 +28,14 @@ extension Store {
                 defer { _ = try? connection.execute("SELECT pg_advisory_unlock(1298232434)") }
                 let version = try schemaVersion()
                 guard version <= Self.schemaVersions.upperBound else { return try checkSchema() }
+                if version > 0, try !isOwner() {
+                    // Who may only use the schema can start a cluster over it, once its owner has migrated it.
+                    if version == Self.schemaVersions.upperBound { return }
+                    throw StoreError.schema(
+                        "the schema's version \(version) is to become \(Self.schemaVersions.upperBound): run `mrl migrate` "
+                            + "as the role that owns schema matryoshka"
+                    )
+                }
                 for migration in Self.migrations where migration.version > version {
                     progress("migration \(migration.version): \(migration.name)")
                     try connection.transaction {
@@ -49,8 +58,20 @@ extension Store {
                         SELECT matryoshka.maintain_changes();
                         """
                 )
+                let open = try connection.execute("SELECT matryoshka.restrict_public()").texts(0, 0)
+                if !open.isEmpty {
+                    progress(
+                        "not taken from PUBLIC, for this user may not: \(open.joined(separator: ", ")) "
+                            + "(deploy/postgresql/README.md)"
+                    )
+                }
             }
         }
+    }
+
+    /// This user, or a role that it is a member of, owns the schema.
+    private func isOwner() throws -> Bool {
+        try execute("SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'matryoshka'").bool(0, 0)
     }
 
     /// The version of the database's schema; 0 where there is none.

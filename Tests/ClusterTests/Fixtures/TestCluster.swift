@@ -20,10 +20,15 @@ final class TestCluster {
     private(set) var encoders: [ChildProcess] = []
     private var started = 0
     private let extraFronts: String
+    /// What the processes connect to; the test itself is superuser.
+    private let databaseURL: String
     /// Its sockets are TCP and admit these keys; nil: ipc without keys.
     let keys: Keyring?
 
     /// Starts the processes; ``waitUntilServing(_:rows:)`` says when they serve.
+    ///
+    /// With a `serviceUser`, a member of matryoshka_service of that name is what they connect as. Before, `prepare` may
+    /// change the database.
     init(
         shortlists: Int = 1,
         rerankers: Int = 1,
@@ -32,11 +37,18 @@ final class TestCluster {
         settings: [String: String] = [:],
         server: PrivateCluster? = nil,
         extraFront: String? = nil,
-        keys: Keyring? = nil
+        keys: Keyring? = nil,
+        serviceUser: String? = nil,
+        prepare: (TestDatabase) throws -> Void = { _ in }
     ) throws {
         self.keys = keys
         extraFronts = extraFront.map { "," + $0 } ?? ""
         database = try TestDatabase(on: server)
+        try prepare(database)
+        if let serviceUser {
+            try database.connection().run(script: "CREATE ROLE \(serviceUser) LOGIN IN ROLE matryoshka_service")
+        }
+        databaseURL = serviceUser.map(database.url(as:)) ?? database.url
         folder = try makePrivateFolder()
         self.settings = ["MRL_LOG_LEVEL": "info"].merging(settings) { $1 }
         for number in 0..<coordinators { self.coordinators.append(try startCoordinator(number)) }
@@ -76,7 +88,7 @@ final class TestCluster {
 
     /// The environment of every process.
     var environment: [String: String] {
-        baseEnvironment.merging(["DATABASE_URL": database.url, "MRL_RUN_DIRECTORY": folder]) { $1 }
+        baseEnvironment.merging(["DATABASE_URL": databaseURL, "MRL_RUN_DIRECTORY": folder]) { $1 }
             .merging(settings) { $1 }
     }
 
