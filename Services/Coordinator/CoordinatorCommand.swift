@@ -50,6 +50,7 @@ struct CoordinatorCommand: ParsableCommand {
                 level: Logger.Level(rawValue: settings[.logLevel]) ?? .info,
                 format: LogFormat(rawValue: settings[.logFormat]) ?? .text
             )
+            warnOfUnknownVariables(Logger(label: "coordinator"))
             _ = ServiceProcess.raiseOpenFileLimit()
             let signals = TerminationSignals()
             try RunDirectory.prepare(settings[.runDirectory])

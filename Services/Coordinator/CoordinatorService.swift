@@ -155,7 +155,11 @@ final class CoordinatorService: @unchecked Sendable {
         do {
             store = Store(try Connection(database))
         } catch {
-            throw StartupFailure("the database cannot be reached: \(error); set DATABASE_URL or --database-url")
+            throw StartupFailure(
+                error.isPasswordRefused
+                    ? "cannot use the database: \(error)"
+                    : "the database cannot be reached: \(error); set DATABASE_URL or --database-url"
+            )
         }
         try store.checkSchema()
         incarnations = try store.reserveIncarnations(count: 1000)

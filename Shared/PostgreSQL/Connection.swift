@@ -40,9 +40,9 @@ public final class Connection: @unchecked Sendable {
         guard let opened else { throw PostgreSQLError(message: "out of memory", isConnectionLost: true) }
         // A class that throws after its last property is set would be freed twice, so look first.
         guard PQstatus(opened) == CONNECTION_OK else {
-            let message = oneLine(PQerrorMessage(opened))
+            let error = refusal(by: opened)
             PQfinish(opened)
-            throw PostgreSQLError(message: message, isConnectionLost: true)
+            throw error
         }
         PQsetNoticeProcessor(opened, { _, _ in }, nil)
         PQsetnonblocking(opened, 1)
@@ -407,6 +407,27 @@ public final class Connection: @unchecked Sendable {
             statement: short(sql)
         )
     }
+}
+
+/// Why no connection was made; libpq's words name neither the user nor what to do about a password.
+private func refusal(by connection: OpaquePointer) -> PostgreSQLError {
+    let message = oneLine(PQerrorMessage(connection))
+    let isMissing = message.contains("no password supplied")
+    guard isMissing || message.contains("password authentication failed") else {
+        return PostgreSQLError(message: message, isConnectionLost: true)
+    }
+    func text(_ value: UnsafePointer<CChar>?) -> String { value.map { String(cString: $0) } ?? "" }
+    let host = text(PQhost(connection))
+    let place = host.hasPrefix("/") ? host : "\(host):\(text(PQport(connection)))"
+    return PostgreSQLError(
+        sqlState: PostgreSQLError.passwordRefused,
+        message: "the server at \(place) "
+            + (isMissing
+                ? "asks for a password of user \"\(text(PQuser(connection)))\", and none is given: put it"
+                : "refuses user \"\(text(PQuser(connection)))\" with this password: correct it")
+            + " in DATABASE_URL, PGPASSWORD or the file that PGPASSFILE names",
+        isConnectionLost: true
+    )
 }
 
 private func short(_ sql: String) -> String { String(sql.prefix(120)) }

@@ -26,6 +26,12 @@ public struct PostgreSQLError: Error, Sendable, Hashable, CustomStringConvertibl
         self.statement = statement
     }
 
+    /// The state of a connection that was refused for its password, or for want of one.
+    static let passwordRefused = "28P01"
+
+    /// Nothing helps but another password.
+    public var isPasswordRefused: Bool { sqlState == Self.passwordRefused }
+
     /// The same statement may succeed when tried again: deadlock, serialisation, lock or statement timeout, lost connection.
     public var isRetryable: Bool {
         if isConnectionLost { return true }

@@ -10,6 +10,11 @@ public enum LogFormat: String, Sendable, CaseIterable {
     case json
 }
 
+/// Warns of environment variables that somebody took for settings.
+public func warnOfUnknownVariables(_ log: Logger, in environment: [String: String] = ServiceProcess.environment) {
+    for sentence in Settings.unknownVariables(in: environment) { log.warning("\(sentence)") }
+}
+
 /// Sends all logging of this process to standard error; call it once, before the first logger is made.
 public func configureLogging(level: Logger.Level = .info, format: LogFormat = .text) {
     LoggingSystem.bootstrap { label in

@@ -209,7 +209,7 @@ extension SettingKey where Value == Int {
         .integer(100...600_000),
         default: "3000",
         unit: "ms",
-        "Silence after which a worker counts as dead."
+        "Silence after which a worker counts as dead; at least 3 times coordinator.heartbeat_ms."
     )
     /// Standstill that counts as hanging.
     public static let coordinatorHungMilliseconds = SettingKey(

@@ -79,7 +79,27 @@ public struct Settings: Sendable {
             guard let (value, source) = values[name], case .list(let endpoints) = value else { continue }
             values[name] = (.list(endpoints.map { $0.replacing("$RUN", with: run) }), source)
         }
+        try checkBeats()
     }
+
+    /// A single beat that is lost or late must not pass for death.
+    private func checkBeats() throws(StartupFailure) {
+        let dead = self[.coordinatorDeadMilliseconds]
+        let beat = self[.coordinatorHeartbeatMilliseconds]
+        guard dead < Self.beatsUntilDead * beat else { return }
+        func shown(_ key: SettingKey<Int>) -> String {
+            let source = source(of: key.setting)
+            return "\(self[key]) " + (source == .byDefault ? "by default" : "in \(source)")
+        }
+        throw StartupFailure(
+            "coordinator.dead_ms is \(shown(.coordinatorDeadMilliseconds)), but must be at least \(Self.beatsUntilDead) "
+                + "times coordinator.heartbeat_ms, which is \(shown(.coordinatorHeartbeatMilliseconds)): "
+                + "allowed are \(Self.beatsUntilDead * beat) ms and more"
+        )
+    }
+
+    /// Beats that a worker must miss before it counts as dead.
+    private static let beatsUntilDead = 3
 
     /// The value of a text setting that has a default.
     public subscript(key: SettingKey<String>) -> String {

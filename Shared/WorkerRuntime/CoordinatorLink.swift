@@ -3,6 +3,12 @@ import ServiceRuntime
 public import WireProtocol
 public import ZeroMQ
 
+#if canImport(Glibc)
+import Glibc
+#else
+import Musl
+#endif
+
 /// What a worker holds, for registrations and heartbeats.
 public struct Holdings: Sendable, Hashable {
     /// All shards.
@@ -248,17 +254,32 @@ public final class CoordinatorLink: @unchecked Sendable {
                 case .register: register(index)
                 case .beat: beat(index)
                 case .reopen:
-                    if wasReady, !peers[index].hasToldOfFailure {
+                    if peers[index].state.isRegistered, !peers[index].hasToldOfFailure {
                         log.warning("\(peers[index].endpoint) is silent, connecting anew")
                     }
                     reopen(index)
                 }
+            }
+            // A refused key or handshake has been told already, with its own advice.
+            if let seconds = peers[index].state.missedSeconds(now: now), !peers[index].hasToldOfFailure {
+                tellMissed(peers[index].endpoint, seconds)
             }
         }
         if isDraining { checkDrained() }
         let next = peers.map(\.state.nextDue).min() ?? now + 1_000_000
         if let timer { loop.cancel(timer) }
         timer = loop.schedule(afterMicroseconds: next > now ? Int(next - now) : 0) { [unowned self] in self.act() }
+    }
+
+    private func tellMissed(_ endpoint: String, _ seconds: Int) {
+        let scheme = "ipc://"
+        let isThere = !endpoint.hasPrefix(scheme) || access(String(endpoint.dropFirst(scheme.count)), F_OK) == 0
+        log.warning(
+            """
+            no coordinator answers at \(endpoint)\(isThere ? "" : ", where no socket is,") for \(seconds) s; trying on. \
+            Is one running, and does coordinator.back (MRL_COORDINATOR_BACK, or MRL_RUN_DIRECTORY) name its endpoint?
+            """
+        )
     }
 
     private func register(_ index: Int) {

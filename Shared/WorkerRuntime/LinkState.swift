@@ -35,6 +35,10 @@ public struct LinkState: Sendable {
     public private(set) var beatsAnswered = 0
     /// The coordinator asked the worker to stop.
     public private(set) var wasToldToDrain = false
+    /// How long a coordinator may be out of reach before the log tells so, and the pause between two such lines.
+    static let patienceMicroseconds: UInt64 = 3_000_000
+    static let reminderMicroseconds: UInt64 = 60_000_000
+
     /// How often in a row the coordinator has refused the worker's key.
     public private(set) var refusals = 0
 
@@ -43,6 +47,9 @@ public struct LinkState: Sendable {
     private var heardAt: UInt64
     private var registerAt: UInt64
     private var beatAt: UInt64 = .max
+    /// Since when this coordinator does not know the worker; nil while it does.
+    private var missedSince: UInt64?
+    private var remindAt: UInt64
     /// When a socket whose key was refused is made anew; such a socket never connects again by itself.
     private var retryAt: UInt64?
 
@@ -51,10 +58,19 @@ public struct LinkState: Sendable {
         self.leaseMicroseconds = leaseMicroseconds
         heardAt = now
         registerAt = now
+        missedSince = now
+        remindAt = now + Self.patienceMicroseconds
     }
 
     /// When ``due(now:)`` may next have something to do.
     public var nextDue: UInt64 { retryAt ?? min(heardAt + leaseMicroseconds, isRegistered ? beatAt : registerAt) }
+
+    /// Seconds for which the coordinator has not known the worker, where it is time to tell so (again).
+    public mutating func missedSeconds(now: UInt64) -> Int? {
+        guard let missedSince, now >= remindAt else { return nil }
+        remindAt = now + Self.reminderMicroseconds
+        return Int((now - missedSince) / 1_000_000)
+    }
 
     /// The one thing to do at `now`; nil: wait until ``nextDue``.
     public func due(now: UInt64) -> Action? {
@@ -66,9 +82,14 @@ public struct LinkState: Sendable {
 
     /// The socket was closed and opened anew.
     public mutating func reopened(now: UInt64) {
-        let refusals = refusals
+        let before = self
         self = LinkState(now: now, leaseMicroseconds: leaseMicroseconds)
-        self.refusals = refusals
+        refusals = before.refusals
+        // Still the same absence.
+        if before.missedSince != nil {
+            missedSince = before.missedSince
+            remindAt = before.remindAt
+        }
     }
 
     /// The coordinator refused the worker's key: nothing is due until a new socket is worth a try.
@@ -77,6 +98,7 @@ public struct LinkState: Sendable {
         retryAt = now + min(pause.lowerBound << UInt64(min(refusals, 10)), pause.upperBound)
         refusals += 1
         isRegistered = false
+        missed(now: now)
     }
 
     /// The handshake has succeeded.
@@ -100,6 +122,13 @@ public struct LinkState: Sendable {
     public mutating func wasForgotten(now: UInt64) {
         isRegistered = false
         registerAt = now
+        missed(now: now)
+    }
+
+    private mutating func missed(now: UInt64) {
+        guard missedSince == nil else { return }
+        missedSince = now
+        remindAt = now + Self.patienceMicroseconds
     }
 
     /// An answer to a beat came.
@@ -130,6 +159,7 @@ public struct LinkState: Sendable {
             return .registerAgain
         }
         isRegistered = true
+        missedSince = nil
         beatsSent = 0
         beatsAnswered = 0
         beatAt = now

@@ -36,6 +36,7 @@ public final class WorkerProcess {
             format: LogFormat(rawValue: settings[.logFormat]) ?? .text
         )
         log = Logger(label: "mrl-\(role.rawValue)")
+        warnOfUnknownVariables(log)
         ServiceProcess.raiseOpenFileLimit()
         loop = try EventLoop(name: "mrl-\(role.rawValue)")
     }

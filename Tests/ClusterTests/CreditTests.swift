@@ -236,7 +236,7 @@ extension ClusterTests {
             let (cluster, shape, corpus, known) = try Faults.makeCluster(
                 shortlists: 2,
                 rerankers: 2,
-                settings: ["MRL_WORKER_CREDIT": "4", "MRL_COORDINATOR_DEAD_MS": "1000"]
+                settings: ["MRL_WORKER_CREDIT": "4", "MRL_COORDINATOR_DEAD_MS": "1500"]
             )
             let client = try cluster.client()
             try cluster.waitUntilBalanced(client, holders: 2, rows: corpus.count)

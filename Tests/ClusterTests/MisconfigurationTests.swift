@@ -105,6 +105,30 @@ extension ClusterTests {
             )
         }
 
+        @Test("a worker that finds no coordinator says so, with the endpoint and what to look at, and tries on")
+        func nobodyThere() throws {
+            let folder = try makePrivateFolder()
+            defer { try? FileManager.default.removeItem(atPath: folder) }
+            try TinyModel.write(to: "\(folder)/model")
+            let child = try ChildProcess(
+                "mrl-encoder",
+                executable: executable("mrl-encoder"),
+                environment: baseEnvironment.merging(
+                    ["MRL_ENCODER_MODEL": "\(folder)/model", "MRL_RUN_DIRECTORY": folder]
+                ) { $1 },
+                logPath: "\(folder)/log"
+            )
+            defer { child.kill() }
+            func warnings() -> [Substring] { child.log.split(separator: "\n").filter { $0.contains(" warning ") } }
+            #expect(poll(seconds: 8) { !warnings().isEmpty }, "\(child.log)")
+            pause(1)
+            #expect(warnings().count == 1, "\(child.log)")
+            for word in ["ipc://\(folder)/back.sock", "where no socket is", "3 s", "MRL_COORDINATOR_BACK"] {
+                #expect(warnings().first?.contains(word) == true, "\(child.log)")
+            }
+            #expect(child.isRunning)
+        }
+
         @Test("an endpoint that is taken")
         func portTaken() throws {
             let database = try TestDatabase()
@@ -169,6 +193,34 @@ extension ClusterTests {
             try Self.expectSentence("mrl-coordinator", none, mentions: ["front_allow_list", "back_allow_list"])
             settings["MRL_CURVE_SECRET_KEY_FILE"] = ""
             try Self.expectSentence("mrl-coordinator", settings, mentions: ["curve.secret_key_file"])
+        }
+
+        @Test("silence that counts as death before three beats could come")
+        func impatient() throws {
+            for (key, value) in [("MRL_COORDINATOR_DEAD_MS", "1499"), ("MRL_COORDINATOR_HEARTBEAT_MS", "1001")] {
+                try Self.expectSentence(
+                    "mrl-coordinator",
+                    [key: value],
+                    mentions: ["coordinator.dead_ms", "at least 3 times", "coordinator.heartbeat_ms", "allowed are"]
+                )
+            }
+        }
+
+        @Test("a misspelt variable is warned of, and what Kubernetes sets is not", arguments: usingDatabase)
+        func misspelt(program: String) throws {
+            let (code, output) = try Self.run(
+                program,
+                [
+                    "DATABASE_URL": "postgresql://postgres@/nothing?host=/tmp/mrl-no-such-folder",
+                    "MRL_SLOW_SEARCH": "5", "MRL_FRONT_SERVICE_HOST": "10.0.0.1",
+                    "MRL_FRONT_PORT_7701_TCP": "tcp://10.0.0.1:7701",
+                ]
+            )
+            #expect(code == 1)
+            let warnings = output.split(separator: "\n").filter { $0.contains(" warning ") }
+            #expect(warnings.count == 1, "\(output)")
+            #expect(warnings.first?.contains("MRL_SLOW_SEARCH is no setting") == true)
+            #expect(warnings.first?.contains("MRL_SLOW_SEARCH_MS") == true)
         }
 
         @Test("values out of range, and flags that do not exist", arguments: usingDatabase + ["mrl-encoder"])

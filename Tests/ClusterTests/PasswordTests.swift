@@ -44,7 +44,9 @@ extension ClusterTests {
                     let (code, output) = try Misconfiguration.run(program, given, arguments)
                     #expect(code == 1, "\(program) \(way): \(output)")
                     #expect(output.split(separator: "\n").count == 1, "\(program) \(way): \(output)")
-                    #expect(output.contains("password"), "\(program) \(way): \(output)")
+                    let words = ["password", "user \"postgres\"", "at \(server.folder)", "DATABASE_URL", "PGPASSFILE"]
+                    for word in words { #expect(output.contains(word), "\(program) \(way): \(output)") }
+                    #expect(output.contains(way == none ? "none is given" : "correct it"), "\(program): \(output)")
                     #expect(!output.contains("wrongsecret"), "\(program) \(way): \(output)")
                 }
                 for way in try Self.ways(Self.right, database, folder: folder) {

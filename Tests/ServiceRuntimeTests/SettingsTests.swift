@@ -145,6 +145,52 @@ final class SettingsTests {
         )
     }
 
+    @Test("silence that counts as death is at least three beats")
+    func beats() throws {
+        #expect(
+            refusal(flags: ["coordinator.dead_ms": "1000"])
+                == "coordinator.dead_ms is 1000 in the flag --coordinator-dead-ms, but must be at least 3 times "
+                + "coordinator.heartbeat_ms, which is 500 by default: allowed are 1500 ms and more"
+        )
+        #expect(
+            refusal(environment: ["MRL_COORDINATOR_HEARTBEAT_MS": "1001"])?.contains("allowed are 3003 ms and more")
+                == true
+        )
+        #expect(refusal(environment: ["MRL_COORDINATOR_HEARTBEAT_MS": "1000"]) == nil)
+    }
+
+    @Test("a variable that looks like a setting and is none is told, with the one that may be meant")
+    func unknownVariables() {
+        func told(_ names: String...) -> [String] {
+            Settings.unknownVariables(in: Dictionary(uniqueKeysWithValues: names.map { ($0, "1") }))
+        }
+        #expect(
+            told("MRL_WORKER_THREAD", "MRL_COORDINATER_FRONT", "MRL_SOMETHING_ELSE_ALTOGETHER") == [
+                "the environment variable MRL_COORDINATER_FRONT is no setting and has no effect: is "
+                    + "MRL_COORDINATOR_FRONT meant?",
+                "the environment variable MRL_SOMETHING_ELSE_ALTOGETHER is no setting and has no effect: `mrl settings` "
+                    + "lists those that there are",
+                "the environment variable MRL_WORKER_THREAD is no setting and has no effect: is MRL_WORKER_THREADS meant?",
+            ]
+        )
+        #expect(told("MRL_HOME", "MRL_CONFIG", "MRL_WORKER_THREADS", "DATABASE_URL", "PATH") == [])
+        // A service that is called mrl-front, or mrl.
+        #expect(
+            told(
+                "MRL_FRONT_SERVICE_HOST",
+                "MRL_FRONT_SERVICE_PORT",
+                "MRL_FRONT_SERVICE_PORT_CLIENTS",
+                "MRL_FRONT_PORT",
+                "MRL_FRONT_PORT_7701_TCP",
+                "MRL_FRONT_PORT_7701_TCP_PROTO",
+                "MRL_FRONT_PORT_7701_TCP_PORT",
+                "MRL_FRONT_PORT_7701_TCP_ADDR",
+                "MRL_PORT",
+                "MRL_PORT_7701_UDP_ADDR"
+            ) == []
+        )
+    }
+
     @Test("a setting that must be given tells the ways to give it")
     func required() throws {
         let settings = try resolve()

@@ -79,6 +79,28 @@ struct LinkStateTests {
         #expect(state.nextDue == now + 1_000_000)
     }
 
+    @Test("tells of a coordinator that is away after 3 s and then each minute, however often it connects anew")
+    func missed() {
+        var state = LinkState(now: 0, leaseMicroseconds: 5_000_000)
+        var told: [Int] = []
+        func pass(_ seconds: ClosedRange<UInt64>) {
+            for second in seconds {
+                if let missed = state.missedSeconds(now: second * 1_000_000) { told.append(missed) }
+                if second % 5 == 0 { state.reopened(now: second * 1_000_000) }
+            }
+        }
+        pass(0...130)
+        #expect(told == [3, 63, 123])
+        _ = state.registered(answer, carried: 0, isOnly: true, now: 131_000_000)
+        told = []
+        for second in UInt64(131)...200 where state.missedSeconds(now: second * 1_000_000) != nil { told.append(0) }
+        #expect(told == [])
+        // Lost again.
+        state.reopened(now: 200_000_000)
+        pass(201...270)
+        #expect(told == [3, 63])
+    }
+
     @Test("registers anew when asked who it is")
     func forgotten() {
         var state = LinkState(now: 0, leaseMicroseconds: 5_000_000)

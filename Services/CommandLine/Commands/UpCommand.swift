@@ -102,6 +102,7 @@ struct UpCommand: ParsableCommand {
         }
         // Checked here, so that a mistake is one sentence and not one in every worker's log.
         _ = try Settings(flags: check)
+        for sentence in Settings.unknownVariables() { Output.note("mrl up: \(sentence)") }
         for setting in Setting.all { flags[setting.name].map { size.settings[setting.environment[0]] = $0 } }
         return size
     }
