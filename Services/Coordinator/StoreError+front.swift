@@ -26,6 +26,12 @@ extension StoreError {
                 allowed: "up to \(bytesMax) bytes in a reply; ask for fewer"
             )
         case .schema: FrontError(.storeUnavailable, description)
+        case .database(let error) where error.isDiskFull:
+            FrontError(
+                .storeUnavailable,
+                "the database's disk is full, and nothing was changed; try again once there is room",
+                retryAfterMilliseconds: 5000
+            )
         case .database(let error):
             error.isConnectionLost || error.isRetryable
                 ? FrontError(

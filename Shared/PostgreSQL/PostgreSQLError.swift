@@ -32,11 +32,17 @@ public struct PostgreSQLError: Error, Sendable, Hashable, CustomStringConvertibl
     /// Nothing helps but another password.
     public var isPasswordRefused: Bool { sqlState == Self.passwordRefused }
 
-    /// The same statement may succeed when tried again: deadlock, serialisation, lock or statement timeout, lost connection.
+    /// The server has no room on its disk; the statement has changed nothing.
+    public var isDiskFull: Bool { sqlState == "53100" }
+
+    /// The same statement may succeed when tried again.
+    ///
+    /// Deadlock, serialisation, lock or statement timeout, lost connection, and a server that lacks disk, memory or
+    /// connections or cannot read or write its files.
     public var isRetryable: Bool {
         if isConnectionLost { return true }
         return switch sqlState {
-        case "40001", "40P01", "55P03", "57014", "53300": true
+        case "40001", "40P01", "55P03", "57014", "53000", "53100", "53200", "53300", "58030": true
         default: false
         }
     }
