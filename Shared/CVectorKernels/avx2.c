@@ -212,5 +212,6 @@ static inline __attribute__((always_inline)) void bit_block_sums(const uint8_t *
 
 #pragma clang attribute pop
 
-const mrl_kernels mrl_kernels_avx2 = {scan_int8, scan_bits, scan_float, float_dot, row_products, count_keys};
+const mrl_kernels mrl_kernels_avx2 = {scan_int8, scan_bits, int8_block_dots, scan_float, float_dot, row_products,
+                                      count_keys};
 #endif

@@ -45,5 +45,6 @@ static inline unsigned int8_block_passes(const int32_t *dots, const float *facto
 
 #pragma clang attribute pop
 
-const mrl_kernels mrl_kernels_avx512 = {scan_int8, scan_bits, scan_float, float_dot, row_products, count_keys};
+const mrl_kernels mrl_kernels_avx512 = {scan_int8, scan_bits, int8_block_dots, scan_float, float_dot, row_products,
+                                        count_keys};
 #endif

@@ -23,6 +23,20 @@ static inline __m512i int8_block_norms(const uint8_t *codes, size_t groups, uint
     return sum;
 }
 
+static void int8_block_dots(const uint8_t *codes, size_t groups, const int8_t *query, int32_t bias, int32_t *dots) {
+    // Two sums: each instruction waits for the one before it otherwise.
+    __m512i even = _mm512_set1_epi32(bias), odd = _mm512_setzero_si512();
+    size_t group = 0;
+    for (; group + 2 <= groups; group += 2) {
+        even = _mm512_dpbusd_epi32(even, _mm512_loadu_si512(codes + group * 64), query_group(query, group));
+        odd = _mm512_dpbusd_epi32(odd, _mm512_loadu_si512(codes + group * 64 + 64), query_group(query, group + 1));
+    }
+    if (group < groups) {
+        even = _mm512_dpbusd_epi32(even, _mm512_loadu_si512(codes + group * 64), query_group(query, group));
+    }
+    _mm512_storeu_si512(dots, _mm512_add_epi32(even, odd));
+}
+
 // Dots of one block with `count` queries, and which rows may pass. Rows are unsigned (code + 128); the bias takes
 // 128 * sum(query) off again. Each load of a row serves all the queries.
 static inline __attribute__((always_inline)) void scan_queries(
@@ -87,5 +101,6 @@ static void scan_int8(const mrl_block_rows *rows, const mrl_int8_queries *querie
 
 #pragma clang attribute pop
 
-const mrl_kernels mrl_kernels_avx512vnni = {scan_int8, scan_bits, scan_float, float_dot, row_products, count_keys};
+const mrl_kernels mrl_kernels_avx512vnni = {scan_int8, scan_bits, int8_block_dots, scan_float, float_dot, row_products,
+                                            count_keys};
 #endif

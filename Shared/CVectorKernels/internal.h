@@ -8,6 +8,8 @@ enum { BLOCK = 16 };
 typedef struct {
     void (*scan_int8)(const mrl_block_rows *, const mrl_int8_queries *, mrl_selection *);
     void (*scan_bits)(const mrl_bit_rows *, const mrl_bit_queries *, mrl_selection *);
+    // Dots of one block of 16 rows; bias: -128 * sum of the query's codes.
+    void (*block_dots)(const uint8_t *codes, size_t groups, const int8_t *query, int32_t bias, int32_t *dots);
     void (*scan_float)(const mrl_block_rows *, const mrl_float_queries *, mrl_selection *);
     float (*float_dot)(const float *, const float *, size_t);
     // Dots with the query and, unless null, squared norms of `count` rows.

@@ -112,4 +112,5 @@ static inline void bit_block_sums(const uint8_t *codes, size_t bytes, const uint
 #include "scan_bits.h"
 #include "scan_blocks.h"
 
-const mrl_kernels mrl_kernels_portable = {scan_int8, scan_bits, scan_float, float_dot, row_products, count_keys};
+const mrl_kernels mrl_kernels_portable = {scan_int8, scan_bits, int8_block_dots, scan_float, float_dot, row_products,
+                                          count_keys};

@@ -159,6 +159,11 @@ void mrl_selection_speculate(mrl_selection *selection, uint32_t rank) {
 
 void mrl_selection_trim(mrl_selection *selection) { mrl_selection_speculate(selection, selection->keep); }
 
+void mrl_selection_offer(mrl_selection *selection, const float *scores, const int64_t *ids, const uint32_t *rows,
+                         size_t count) {
+    for (size_t i = 0; i < count; i++) selection_push(selection, scores[i], ids[i], rows[i]);
+}
+
 void mrl_selection_finish(mrl_selection *selection, mrl_candidate *scratch) {
     sort(selection->items, selection->count, scratch);
     if (selection->count > selection->keep) selection->count = selection->keep;

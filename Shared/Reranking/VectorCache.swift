@@ -6,7 +6,9 @@ import Glibc
 import Musl
 #endif
 
-/// Disk for the rows of shards that are not held whole: a folder, and a bound shared evenly among these shards.
+/// Disk for the rows of shards that are not held whole, and for the bounds of those that are.
+///
+/// A folder, and a limit of bytes, which the shards that hold some rows share evenly.
 ///
 /// Each has a file of its own that is unlinked as soon as it is open. Nothing of it outlives the process, however that
 /// ends, so no row of another server, collection or time is ever found in one.
@@ -50,11 +52,13 @@ public final class VectorCache: Sendable {
 /// A file without a name, mapped whole.
 final class MappedFile {
     private let descriptor: Int32
+    private let isReadInOrder: Bool
     private(set) var byteCount = 0
     private(set) var base: UnsafeMutableRawPointer?
 
     /// Nil where none can be made.
-    init?(in directory: String) {
+    init?(in directory: String, isReadInOrder: Bool = false) {
+        self.isReadInOrder = isReadInOrder
         var path = Array("\(directory)/mrl-rerank-XXXXXX".utf8CString)
         let opened = mkstemp(&path)
         guard opened >= 0 else { return nil }
@@ -85,8 +89,8 @@ final class MappedFile {
         if newCount > 0 {
             mapped = mmap(nil, newCount, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0)
             guard let found = mapped, found != MAP_FAILED else { return false }
-            // Rows are read one by one in no order.
-            madvise(found, newCount, MADV_RANDOM)
+            // Otherwise rows are read one by one in no order.
+            if !isReadInOrder { madvise(found, newCount, MADV_RANDOM) }
         }
         unmap()
         base = mapped

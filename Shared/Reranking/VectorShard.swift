@@ -14,6 +14,8 @@ public final class VectorShard {
     /// Of a shard that is held whole.
     let directory = RowDirectory()
     private let cached: CachedRows?
+    /// Of a shard that exact searches have been prepared for.
+    var bounds: ShardBounds?
     /// Floats from one row to the next: whole cache lines.
     let stride: Int
     private var vectors = Column<Float>()
@@ -71,6 +73,7 @@ public final class VectorShard {
         let known = directory.count
         guard case .at(let position) = directory.place(id: id, version: version) else { return }
         if position == known { textPlaces.base[position] = 0 }
+        bounds?.loosen(position)
         vector.withUnsafeBufferPointer {
             (vectors.base + position * stride).update(from: $0.baseAddress!, count: dimensions)
         }
@@ -87,6 +90,7 @@ public final class VectorShard {
     public func removeAll() {
         cached?.removeAll()
         directory.removeAll()
+        bounds = nil
         texts = []
         deadTextBytes = 0
         setCapacity(0)
@@ -172,6 +176,7 @@ public final class VectorShard {
             }
             vectors = newVectors
             textPlaces = newPlaces
+            bounds = bounds?.moved(order)
             directory.compact(order)
             directory.setCapacity(order.count)
         }

@@ -96,6 +96,16 @@ package final class TopRows {
         return (0..<queryCount).allSatisfy { selections[$0].count >= present }
     }
 
+    /// Offers some rows to one query's ranking, which keeps the best of all that it is offered.
+    package func offer(_ query: Int, scores: [Float], ids: [Int64], rows: [UInt32]) {
+        precondition(scores.count == ids.count && scores.count == rows.count, "one score and one id a row")
+        mrl_selection_offer(selections + query, scores, ids, rows, scores.count)
+        mrl_selection_speculate(selections + query, UInt32(keep))
+    }
+
+    /// A row with a lower score is not among the best of what was offered.
+    package func threshold(_ query: Int) -> Float { selections[query].threshold }
+
     package func rankings() -> [Ranking] {
         let scratch = UnsafeMutablePointer<mrl_candidate>.allocate(capacity: capacity)
         defer { scratch.deallocate() }

@@ -45,6 +45,9 @@ void mrl_selection_init(int path, mrl_selection *selection, mrl_candidate *items
 void mrl_selection_speculate(mrl_selection *selection, uint32_t rank);
 // Leaves the best min(keep, count) in order; scratch has room for `capacity`.
 void mrl_selection_finish(mrl_selection *selection, mrl_candidate *scratch);
+// Offers some rows with their scores.
+void mrl_selection_offer(mrl_selection *selection, const float *scores, const int64_t *ids, const uint32_t *rows,
+                         size_t count);
 // Unsigned order = order of scores; NaN is 0, below all; -0 and +0 are one.
 uint32_t mrl_score_key(float score);
 float mrl_key_score(uint32_t key);
@@ -152,3 +155,25 @@ typedef struct {
 
 void mrl_scan_vectors(int path, const mrl_vector_rows *rows, bool half, const mrl_float_queries *queries,
                       mrl_selection *selections);
+
+// What a row's partial sum may still come to: sum + query_rest * rests[row] + errors[row] + slack, times its size.
+typedef struct {
+    const float *rests;  // by row: norm of what the partial sum leaves out
+    const float *errors; // by row: norm of what its codes leave out
+    const float *sizes;  // by row, or null: 1
+    float query_rest;
+    float slack;
+    float threshold; // rows that cannot come to it are dropped
+} mrl_bounds;
+
+// Partial sums of all rows of the blocks that have lanes: dot * query_scale * scale of the row. Blocked rows.
+void mrl_bound_dots(int path, const uint8_t *blocks, size_t width, size_t block_count, const uint16_t *lanes,
+                    const float *scales, const int8_t *query, float query_scale, float *partials);
+// Which rows of the lanes may come to the threshold, with their partial sums; `rows` and `partials` have room for one
+// more than there are. Returns their number.
+size_t mrl_bound_select(const mrl_bounds *bounds, const uint16_t *lanes, size_t block_count, const float *all,
+                        uint32_t *rows, float *partials);
+// Adds the products of `width` more codes, a multiple of 32, to the rows listed, row-major, and leaves those that may
+// come to the threshold. Returns their number.
+size_t mrl_bound_refine(int path, const mrl_bounds *bounds, const int8_t *codes, size_t width, const float *scales,
+                        const int8_t *query, float query_scale, uint32_t *rows, float *partials, size_t count);

@@ -17,6 +17,7 @@ struct MeasureCommand: ParsableCommand {
         case flat
         case ivf
         case hnsw
+        case exact
         case full
     }
 
@@ -136,6 +137,15 @@ struct MeasureCommand: ParsableCommand {
                         )
                     }
                 }
+            case .exact:
+                let watch = Stopwatch(ofThread: true)
+                guard let method = ExactMethod(vectors, folder: output) else {
+                    throw ValidationError("there is no room for the codes of an exact search in \(output)")
+                }
+                try measure(method, build: (watch.seconds, watch.processorSeconds))
+                let share = "multiply-adds: \((method.workShare * 1000).rounded() / 10) % of a full scan's"
+                results[results.count - 1].note = share
+                note(share)
             case .full:
                 try measure(FullScanMethod(vectors: vectors), build: (0, 0))
             }

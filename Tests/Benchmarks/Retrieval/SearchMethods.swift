@@ -3,6 +3,7 @@ import Evaluation
 import Matryoshka
 import Reranking
 import Shortlist
+import Synchronization
 import VectorMath
 
 /// One way to search, over an index that is there already.
@@ -260,5 +261,64 @@ struct FullScanMethod: SearchMethod {
             queryCount: count,
             step: .init(dimensions: vectors.dimensions, keep: DataSet.neighbours, precision: .float32)
         ).map { $0.ids.map { Int($0) } }
+    }
+}
+
+/// All full vectors, by bounds: the same answers as the full scan's.
+struct ExactMethod: SearchMethod {
+    let vectors: FullVectors
+    let space: BoundSpace
+    private let cache: VectorCache
+    private let work = Work()
+
+    private final class Work: Sendable {
+        let multiplyAdds = Atomic<Int>(0)
+        let queries = Atomic<Int>(0)
+    }
+
+    /// Learns the space from every `step`-th row and codes all rows in files of `folder`.
+    init?(_ vectors: FullVectors, folder: String) {
+        self.vectors = vectors
+        cache = VectorCache(directory: folder, byteLimit: .max)
+        let rowCount = vectors.shards.reduce(0) { $0 + $1.rows.rowCount }
+        var sample: [Float] = []
+        var first = 0
+        for shard in vectors.shards {
+            let step = max(1, rowCount / max(4_096, 16 * vectors.dimensions))
+            first = shard.rows.sample(from: first, step: step, into: &sample)
+        }
+        guard let space = BoundSpace(sample: sample.span, dimensions: vectors.dimensions) else { return nil }
+        self.space = space
+        for shard in vectors.shards {
+            guard shard.rows.makeBounds(space, in: cache) else { return nil }
+            var next = 0
+            while let lent = shard.rows.lendLoose(from: next, limit: 256) {
+                shard.rows.bind(lent.rows, space.code(lent.rows.vectors), in: space)
+                next = lent.next
+            }
+        }
+    }
+
+    var name: String { "exact by bounds" }
+    var setting: String { "\(vectors.dimensions):10" }
+    var memoryBytes: Int { vectors.bytes + cache.byteCount }
+    /// Of the queries so far, against a full scan.
+    var workShare: Double {
+        let rowCount = vectors.shards.reduce(0) { $0 + $1.rows.rowCount }
+        let full = Double(max(1, work.queries.load(ordering: .relaxed))) * Double(rowCount * vectors.dimensions)
+        return Double(work.multiplyAdds.load(ordering: .relaxed)) / full
+    }
+
+    func search(_ queries: Span<Float>, count: Int) -> [[Int]] {
+        let (found, effort) = scanExact(
+            shards: vectors.shards,
+            queries: queries,
+            queryCount: count,
+            keep: DataSet.neighbours,
+            space: space
+        )
+        work.multiplyAdds.add(effort.multiplyAdds, ordering: .relaxed)
+        work.queries.add(count, ordering: .relaxed)
+        return found.map { $0.ids.map { Int($0) } }
     }
 }
