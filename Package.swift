@@ -90,7 +90,7 @@ let package = Package(
         ),
         service("EncoderWorker", workerParts + ["Encoding"]),
         service("ShortlistWorker", workerParts + ["Shortlist", "DocumentStore", "PostgreSQL"]),
-        service("RerankWorker", workerParts + ["Reranking", "DocumentStore", "PostgreSQL"]),
+        service("RerankWorker", workerParts + ["Reranking", "VectorMath", "DocumentStore", "PostgreSQL"]),
         service(
             "CommandLine",
             [

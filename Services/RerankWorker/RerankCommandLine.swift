@@ -15,7 +15,9 @@ struct RerankCommandLine: ParsableCommand {
             Coordinators decide which shards are its own. Those that fit --worker-capacity-bytes it holds in memory. Of
             the others it reads the rows that are asked for from PostgreSQL, all that a request misses at once, and
             keeps the latest in mapped files of --rerank-cache-bytes. It also scans its shards for plans that no
-            shortlist can start; what is not in memory passes by from PostgreSQL for that, which takes its time.
+            shortlist can start; what is not in memory passes by from PostgreSQL for that, which takes its time. The first
+            exact search of a collection has its rows in memory coded in such files too, a quarter of their size and
+            more: the next ones read the codes, and score only the rows that these cannot rule out.
             SIGTERM moves its shards to the others first, a second SIGTERM ends it at once.
 
             Examples:
@@ -69,7 +71,8 @@ struct RerankCommandLine: ParsableCommand {
                 table: host.table,
                 reader: RowReader(database),
                 crew: ScanCrew(threads: threads),
-                passing: PassingScan(database)
+                passing: PassingScan(database),
+                bounds: BoundsKeeper(table: host.table, cache: cache, log: process.log)
             )
             let desk = RequestDesk(
                 threads: threads,

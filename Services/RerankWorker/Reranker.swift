@@ -2,6 +2,7 @@ import DocumentStore
 import Matryoshka
 import Reranking
 import ServiceRuntime
+import Synchronization
 import WireProtocol
 import WorkerRuntime
 
@@ -14,6 +15,7 @@ struct Reranker: Sendable {
     let reader: RowReader
     let crew: ScanCrew
     let passing: PassingScan
+    let bounds: BoundsKeeper
 
     /// All SEARCHes together where one is first, or else some of the rest.
     static func take(from queue: inout RequestQueue, now: UInt64, threads: Int) -> [WorkerRequest] {
@@ -324,9 +326,13 @@ struct Reranker: Sendable {
         let (queries, count, step) = (group.queries, group.queryCount, group.key.steps[0])
         if let selection, !selection.ready.isEmpty {
             table.yieldToFollowers()
-            held = crew.scan(selection.ready, keep: step.keep) { shards in
-                scanFull(shards: shards, queries: queries.span, queryCount: count, step: step)
-                    .map { CandidateColumns($0) }
+            if group.key.isExact, step.precision == .float32, step.dimensions == selection.shape.dimensions {
+                held = scanExact(selection, group)
+            } else {
+                held = crew.scan(selection.ready, keep: step.keep) { shards in
+                    scanFull(shards: shards, queries: queries.span, queryCount: count, step: step)
+                        .map { CandidateColumns($0) }
+                }
             }
         } else {
             held = []
@@ -356,6 +362,33 @@ struct Reranker: Sendable {
             desk.answer(group.answers(all ?? held, shards: answers, since: start))
         }
         passing.add(scan)
+    }
+
+    /// The same rows as a full scan, by bounds where the rows have them.
+    private func scanExact(_ selection: ShardTable<VectorShard>.Selection, _ group: SearchGroup) -> [CandidateColumns] {
+        let (queries, count, step, key) = (group.queries, group.queryCount, group.key.steps[0], group.key.holding)
+        let rowCount = selection.answers.reduce(0) { $0 + Int($1.rows) }
+        guard let space = bounds.space(key), step.keep * 8 < rowCount else {
+            if rowCount >= BoundsKeeper.rowsMin { bounds.prepare(key) }
+            return crew.scan(selection.ready, keep: step.keep) { shards in
+                scanFull(shards: shards, queries: queries.span, queryCount: count, step: step)
+                    .map { CandidateColumns($0) }
+            }
+        }
+        let loose = Atomic<Int>(0)
+        let found = crew.scan(selection.ready, keep: step.keep) { shards in
+            let (found, effort) = Reranking.scanExact(
+                shards: shards,
+                queries: queries.span,
+                queryCount: count,
+                keep: step.keep,
+                space: space
+            )
+            loose.add(effort.looseRows, ordering: .relaxed)
+            return found.map { CandidateColumns($0) }
+        }
+        if loose.load(ordering: .relaxed) * 32 > rowCount { bounds.prepare(key) }
+        return found
     }
 }
 

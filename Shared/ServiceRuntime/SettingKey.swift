@@ -177,7 +177,7 @@ extension SettingKey where Value == Int {
         .integer(0...(1 << 50)),
         default: "4GiB",
         unit: "bytes",
-        "Disk for rows that were read for shards without room in a rerank worker's memory; 0 keeps none."
+        "Disk for rows that were read for shards without room in a rerank worker's memory, and for codes of exact searches; 0 keeps none."
     )
     /// Time to drain.
     public static let workerGraceSeconds = SettingKey(

@@ -16,6 +16,7 @@ struct SearchCommand: ParsableCommand {
               mrl search "play chess against the computer"
               mrl search -k 3 --explain edit photos
               mrl search --plan 16:200,32:100,64:50,128:25,256:10 "web server"
+              mrl search --exact "web server"
             """
     )
 
@@ -24,6 +25,7 @@ struct SearchCommand: ParsableCommand {
     @Option(help: "Collection or alias; default: debian, or the only one.") var collection: String?
     @Option(name: .short, help: "Hits; default 10, or the plan's last keep.") var k: Int?
     @Option(help: "Stages, dimensions:keep[:precision],….") var plan: PlanArgument?
+    @Flag(help: "The true best hits by all dimensions, proven; instead of a plan.") var exact = false
     @Option(help: "Index ivf: lists to scan; default one in 32.") var probes: Int?
     @Option(help: "Index hnsw: rows kept in view; default the first stage's keep.") var ef: Int?
     @Option(help: ArgumentHelp("Least share of shards that must answer, 0 to 1.", valueName: "share"))
@@ -32,6 +34,10 @@ struct SearchCommand: ParsableCommand {
     @Flag(help: "Show whole payloads.") var payload = false
     @Flag(help: "Show the score at each stage, and where the time went.") var explain = false
     @Flag(help: "Print JSON.") var json = false
+
+    func validate() throws {
+        guard !exact || plan == nil else { throw ValidationError("--exact has a plan of its own") }
+    }
 
     func run() throws {
         let client = try front.client()
@@ -44,7 +50,8 @@ struct SearchCommand: ParsableCommand {
             minCoverage: minCoverage,
             withPayload: true,
             explain: explain,
-            effort: SearchEffort(probes: probes, ef: ef)
+            effort: SearchEffort(probes: probes, ef: ef),
+            isExact: exact
         )
         let started = now()
         guard case .search(let reply) = try client.call(.search(request), deadlineMilliseconds: deadline) else {
@@ -88,6 +95,7 @@ struct SearchCommand: ParsableCommand {
         var line = "\n\(hits.count) hits of \(grouped(coverage.rowsSearched)) rows in \(fixed(milliseconds, 1)) ms"
         line += ", plan \(reply.plan.plan), collection \(reply.collection)"
         if !coverage.isComplete { line += ", only \(coverage.shardsOK) of \(coverage.shardsTotal) shards answered" }
+        if reply.isProven { line += ", proven exact" }
         if !reply.degraded.isEmpty { line += ", degraded: \(reply.degraded.joined(separator: ", "))" }
         Output.line(line)
         if explain { Output.line(timings(reply.timings)) }

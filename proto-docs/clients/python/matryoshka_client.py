@@ -129,7 +129,7 @@ class Client:
 
     def search(self, collection, text=None, texts=None, vectors=None, **options):
         """Searches by text, texts, or vectors (one, or rows). Keys of the protocol are options: plan, k,
-        min_coverage, with_payload, explain, columns, model."""
+        min_coverage, with_payload, explain, columns, model, probes, ef, exact."""
         return self.wait(self.submit_search(collection, text=text, texts=texts, vectors=vectors, **options))
 
     def submit_search(self, collection, text=None, texts=None, vectors=None, **options):
