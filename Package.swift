@@ -95,7 +95,7 @@ let package = Package(
             "CommandLine",
             [
                 "Matryoshka", "ZeroMQ", "WireProtocol", "ServiceRuntime", "PostgreSQL", "DocumentStore", "Encoding",
-                "Learning", "Evaluation", "Corpora", "VectorMath", arguments, logging,
+                "Learning", "Evaluation", "Corpora", "VectorMath", "CPlatform", arguments, logging,
             ]
         ),
 

@@ -15,6 +15,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -135,6 +136,13 @@ void platform_return_free_memory(void) {
 #ifdef __GLIBC__
     malloc_trim(0);
 #endif
+}
+
+void platform_close_files_on_exec(void) {
+    // Not in the headers of every C library that has the call; 4 is CLOSE_RANGE_CLOEXEC.
+    if (syscall(SYS_close_range, 3u, ~0u, 4u) == 0) return;
+    const long limit = sysconf(_SC_OPEN_MAX);
+    for (int file = 3; file < limit && file < 65536; file++) fcntl(file, F_SETFD, FD_CLOEXEC);
 }
 
 uint64_t platform_resident_bytes(void) {

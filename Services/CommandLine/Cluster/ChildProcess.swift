@@ -1,3 +1,4 @@
+import CPlatform
 import FoundationEssentials
 import Glibc
 import ServiceRuntime
@@ -25,6 +26,8 @@ struct Spawn {
             posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0o600)
             posix_spawn_file_actions_adddup2(&actions, 1, 2)
         }
+        // A caller's lock or pipe must not stay open for as long as the cluster runs.
+        platform_close_files_on_exec()
 
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)

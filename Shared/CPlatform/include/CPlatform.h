@@ -34,6 +34,8 @@ int platform_condition_wait_until(pthread_cond_t *condition, pthread_mutex_t *mu
 uint64_t platform_monotonic_microseconds(void);
 /// Raises the soft limit of open files to the hard limit; the limit now in force.
 uint64_t platform_raise_open_file_limit(void);
+/// Keeps every open file but the standard three from programs that this process starts.
+void platform_close_files_on_exec(void);
 /// Resident bytes of this process, 0 when unknown.
 uint64_t platform_resident_bytes(void);
 
