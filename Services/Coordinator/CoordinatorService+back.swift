@@ -109,6 +109,7 @@ extension CoordinatorService {
             if hasNewRoute { routeChanged(incarnation) }
             if let model = registration.model {
                 control.run(
+                    .model(model.id),
                     {
                         try $0.registerModel(
                             .init(
@@ -136,6 +137,7 @@ extension CoordinatorService {
     private func freshIncarnation() -> UInt64 {
         if incarnations.count < 100 {
             control.run(
+                .incarnations,
                 { try $0.reserveIncarnations(count: 1000) },
                 then: { [self] result in
                     if let block = try? result.get(), incarnations.count < 100 { incarnations = block }

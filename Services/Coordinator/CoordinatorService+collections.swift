@@ -11,7 +11,6 @@ extension CoordinatorService {
     private static let answerMicroseconds: UInt64 = 50_000
 
     func begin(_ request: CollectionsRequest, _ key: UInt64) {
-        guardDeadline(key) { .databaseIsSilent("a change may still be made") }
         let job: @Sendable (Store) throws -> Void
         var answered = ""
         var field: String?
@@ -56,22 +55,42 @@ extension CoordinatorService {
             }
         }
         let (name, waits, place) = (answered, isNew, field)
-        control.run(job) { [self] result in
+        let passage = WritePassage()
+        running[key]?.passage = passage
+        guardDeadline(key) {
+            passage.close()
+                ? .databaseIsSilent(Self.outcomeUnknown)
+                : .databaseIsSilent("the change was not sent, nothing was changed")
+        }
+        let queued = changes.run(
+            {
+                guard passage.begin() else { throw WriteAbandoned() }
+                try job($0)
+            }
+        ) { [self] result in
             switch result {
             case .failure(let error):
-                var refusal = storeError(error)
+                var refusal = storeError(error, after: passage, outcome: Self.outcomeUnknown)
                 if refusal.code == .unknownCollection {
                     if let place { refusal.field = place }
                     refusal.allowed = knownNames
                 }
                 fail(key, refusal)
             case .success:
+                dropGuard(key)
+                guardDeadline(key) { .databaseIsSilent("the change was made; list the collections to see it") }
                 refreshCollections { [self] in
+                    dropGuard(key)
                     if waits { answerOnceServed(name, key) } else { answer(name, key) }
                 }
             }
         }
+        if !queued {
+            fail(key, FrontError(.overloaded, "too many changes wait for the database", retryAfterMilliseconds: 200))
+        }
     }
+
+    private static let outcomeUnknown = "it is unknown whether the change was made; list the collections to see"
 
     private func answer(_ name: String, _ key: UInt64) {
         let info = names[name].flatMap { collections[$0] }.map { collectionJSON($0) } ?? .null

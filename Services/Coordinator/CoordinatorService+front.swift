@@ -229,6 +229,12 @@ extension CoordinatorService {
         running[key]?.timers.append(loop.schedule(afterMicroseconds: left - margin) { [self] in fail(key, error()) })
     }
 
+    /// Takes back what ``guardDeadline(_:_:)`` has set up: the request answers in time by itself.
+    func dropGuard(_ key: UInt64) {
+        for timer in running[key]?.timers ?? [] { loop.cancel(timer) }
+        running[key]?.timers = []
+    }
+
     private func cancel(_ target: String, of client: [UInt8]) -> Bool {
         guard let key = byClientID[client + Array(target.utf8)], running[key] != nil else { return false }
         fail(key, FrontError(.cancelled, "the client cancelled this request"))

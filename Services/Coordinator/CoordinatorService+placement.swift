@@ -12,10 +12,18 @@ extension CoordinatorService {
     func leadershipTick() {
         guard !isEnding else { return }
         let seconds = Double(settings[.coordinatorLeaseSeconds])
+        guard !control.isUnderWay(.lease) else {
+            if now > leaseAskedAt + UInt64(seconds * 1_000_000) {
+                noteDatabase(false, "no answer for \(Int(seconds)) s")
+            }
+            return
+        }
         let asked = now
+        leaseAskedAt = asked
         let name = name
         if let term {
             control.run(
+                .lease,
                 { try $0.renewLease(term: term, holder: name, seconds: seconds) },
                 then: { [self] result in
                     switch result {
@@ -27,12 +35,13 @@ extension CoordinatorService {
                         log.warning("leadership lost to another coordinator", metadata: ["term": "\(term)"])
                         self.term = nil
                     case .failure(let error):
-                        noteDatabase(false, error)
+                        noteDatabase(false, "\(error)")
                     }
                 }
             )
         } else {
             control.run(
+                .lease,
                 { store in
                     // The map's epoch goes on where the leader before left it: workers ignore lower ones.
                     try store.acquireLease(holder: name, seconds: seconds).map { term in
@@ -50,29 +59,35 @@ extension CoordinatorService {
                         for worker in registry.workers.keys { sendMap(to: worker) }
                         place()
                     case .success(nil): noteDatabase(true)
-                    case .failure(let error): noteDatabase(false, error)
+                    case .failure(let error): noteDatabase(false, "\(error)")
                     }
                 }
             )
         }
     }
 
-    func noteDatabase(_ isReachable: Bool, _ error: (any Error)? = nil) {
+    func noteDatabase(_ isReachable: Bool, _ reason: String = "") {
         if databaseReachable != isReachable {
             if isReachable {
                 log.notice("database reachable again")
             } else {
                 log.error(
                     "database away: searches go on, the shard map is frozen",
-                    metadata: ["reason": "\(error.map { "\($0)" } ?? "")"]
+                    metadata: ["reason": "\(reason)"]
                 )
             }
         }
         databaseReachable = isReachable
     }
 
+    /// Reads the collections; `then` is called once a reading that begins after this call has ended.
     func refreshCollections(then: (@Sendable () -> Void)? = nil) {
+        if let then { awaitingCollections.append(then) }
+        guard !control.isUnderWay(.collections) else { return }
+        let served = awaitingCollections
+        awaitingCollections = []
         control.run(
+            .collections,
             { (try $0.collections(), try $0.pendingCounts(), try $0.currentPosition()) },
             then: { [self] result in
                 if let (records, pending, position) = try? result.get() {
@@ -86,7 +101,8 @@ extension CoordinatorService {
                     }
                     train()
                 }
-                then?()
+                for then in served { then() }
+                if !awaitingCollections.isEmpty { refreshCollections() }
             }
         )
     }
@@ -117,7 +133,7 @@ extension CoordinatorService {
 
     /// Brings the shard map up to date; it counts once PostgreSQL has it.
     func place() {
-        guard isLeader, !savingPlacement, now >= placeNotBefore, let term else { return }
+        guard isLeader, !control.isUnderWay(.placement), now >= placeNotBefore, let term else { return }
         var demands: [Placement.Demand] = []
         for record in collections.values.sorted(by: { $0.shape.collection < $1.shape.collection }) {
             for shape in record.loadableShapes {
@@ -142,7 +158,6 @@ extension CoordinatorService {
             placement = next
             return
         }
-        savingPlacement = true
         let rows = next.units.flatMap { holding, units in
             units.enumerated().flatMap { shard, unit -> [AssignmentRow] in
                 [(unit.holder, "assigned"), (unit.next, "loading")].compactMap { worker, state in
@@ -161,9 +176,9 @@ extension CoordinatorService {
         }
         let nextEpoch = epoch + 1
         control.run(
+            .placement,
             { try $0.saveAssignments(term: term, epoch: nextEpoch, rows) },
             then: { [self, next] result in
-                savingPlacement = false
                 switch result {
                 case .success(true):
                     placement = next
@@ -173,7 +188,7 @@ extension CoordinatorService {
                 case .success(false):
                     self.term = nil
                 case .failure(let error):
-                    noteDatabase(!error.isDatabaseAway, error)
+                    noteDatabase(!error.isDatabaseAway, "\(error)")
                 }
             }
         )
@@ -200,6 +215,7 @@ extension CoordinatorService {
             let holding = Holding(collection: target.collection, generation: target.generation, role: .shortlist)
             guard directory.readyShardCount(holding) == Slots.shardCount else { continue }
             control.run(
+                .generation(target.collection),
                 {
                     _ = try $0.completeGeneration(
                         collection: target.collection,
@@ -207,7 +223,7 @@ extension CoordinatorService {
                         term: term
                     )
                 },
-                then: { [self] _ in refreshCollections() }
+                then: { [self] _ in refreshCollections {} }
             )
         }
     }

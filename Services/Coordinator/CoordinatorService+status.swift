@@ -127,6 +127,10 @@ extension CoordinatorService {
                     int("rejected", metrics.errors.values.reduce(0, +)), int("malformed", metrics.malformed),
                     int("dropped_replies", outbox.dropped), int("late_answers", metrics.late),
                     int("dropped_slow_searches", metrics.slowDropped),
+                    int(
+                        "store_jobs_waiting",
+                        [control, writes, changes, reads, operations].reduce(0) { $0 + $1.waitingCount }
+                    ),
                     int("resident_bytes", ServiceProcess.residentBytes()),
                     .init("moving", .bool(placement.isMoving)),
                     .init("database_reachable", .bool(databaseReachable)),
@@ -150,8 +154,12 @@ extension CoordinatorService {
     // MARK: Operations views
 
     /// Hands what has gathered to PostgreSQL, off the query path; what cannot be written is dropped.
-    func flushOperations() {
+    ///
+    /// Unless it is the last time, it waits for its turn after the one before.
+    func flushOperations(isLast: Bool = false) {
         let minute = wallMinute
+        defer { metrics.minutes = metrics.minutes.filter { $0.key.minute >= minute - 1 } }
+        guard isLast || !operations.isUnderWay(.operations) else { return }
         let rollups = metrics.minutes.map { key, value in
             SearchMinuteRow(
                 minute: key.minute * 60,
@@ -223,23 +231,21 @@ extension CoordinatorService {
             }
         }
         let leads = isLeader
-        metrics.minutes = metrics.minutes.filter { $0.key.minute >= minute - 1 }
-        let isTaken = operations.run(
-            { [coverage] store in
-                if !rollups.isEmpty { try store.recordSearchRollup(rollups) }
-                if !slow.isEmpty { try store.recordSlowSearches(slow) }
-                if leads {
-                    try store.recordWorkers(workers)
-                    try store.recordCoverage(coverage)
-                }
-            },
-            then: { [self] result in
-                if case .failure(let error) = result {
-                    metrics.lost(slow.count)
-                    log.debug("operations not recorded", metadata: ["reason": "\(error)"])
-                }
+        let job: @Sendable (Store) throws -> Void = { [coverage] store in
+            if !rollups.isEmpty { try store.recordSearchRollup(rollups) }
+            if !slow.isEmpty { try store.recordSlowSearches(slow) }
+            if leads {
+                try store.recordWorkers(workers)
+                try store.recordCoverage(coverage)
             }
-        )
+        }
+        let then: @Sendable (Result<Void, any Error>) -> Void = { [self] result in
+            if case .failure(let error) = result {
+                metrics.lost(slow.count)
+                log.debug("operations not recorded", metadata: ["reason": "\(error)"])
+            }
+        }
+        let isTaken = isLast ? operations.run(job, then: then) : operations.run(.operations, job, then: then)
         if !isTaken { metrics.lost(slow.count) }
     }
 

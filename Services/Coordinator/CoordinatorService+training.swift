@@ -59,15 +59,13 @@ extension CoordinatorService {
         guard record.targetShape == nil, record.shape.index.kind == .ivf, let learnt = record.rowsLearnt else { return }
         let shape = record.shape
         let holding = Holding(collection: shape.collection, generation: shape.generation, role: .shortlist)
-        guard directory.rows(holding) >= 2 * max(learnt, 256), !renewing.contains(shape.collection) else { return }
-        renewing.insert(shape.collection)
+        guard directory.rows(holding) >= 2 * max(learnt, 256), !control.isUnderWay(.lists(shape.collection))
+        else { return }
         log.info("the collection has doubled since its lists were learnt", metadata: ["collection": "\(shape.name)"])
         control.run(
+            .lists(shape.collection),
             { _ = try $0.configure(shape.name, ResidencyChange(retrains: true)) },
-            then: { [self] _ in
-                renewing.remove(shape.collection)
-                refreshCollections()
-            }
+            then: { [self] _ in refreshCollections {} }
         )
     }
 

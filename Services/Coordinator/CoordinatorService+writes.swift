@@ -277,16 +277,7 @@ extension CoordinatorService {
                 guard let entry = running[key] else { return }
                 switch result {
                 case .failure(let error):
-                    let isUnknown = error.isDatabaseAway && passage.close()
-                    fail(
-                        key,
-                        isUnknown
-                            ? FrontError(
-                                .storeUnavailable,
-                                "the database was lost during the write: \(Self.outcomeUnknown)",
-                                retryAfterMilliseconds: 1000
-                            ) : storeError(error)
-                    )
+                    fail(key, storeError(error, after: passage, outcome: Self.outcomeUnknown))
                 case .success(let (outcome, failures)):
                     if let text = outcome.replayedReply, var stored = WriteReply(storedText: text) {
                         stored.replayed = true
@@ -306,8 +297,7 @@ extension CoordinatorService {
                         finish(key, .write(reply))
                         return
                     }
-                    for timer in entry.timers { loop.cancel(timer) }
-                    running[key]?.timers = []
+                    dropGuard(key)
                     waitReplies[key] = reply
                     waits.add(
                         key,
@@ -388,6 +378,18 @@ extension CoordinatorService {
         } catch {
             fail(key, error)
         }
+    }
+
+    /// What the database said of a write or a change, as a client reads it.
+    ///
+    /// `outcome` is said where the database was lost while it had it.
+    func storeError(_ error: any Error, after passage: WritePassage, outcome: String) -> FrontError {
+        guard error.isDatabaseAway, passage.close() else { return storeError(error) }
+        return FrontError(
+            .storeUnavailable,
+            "the database was lost meanwhile: \(outcome)",
+            retryAfterMilliseconds: 1000
+        )
     }
 
     /// What the database said, as a client reads it.

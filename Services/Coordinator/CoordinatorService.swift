@@ -87,6 +87,7 @@ final class CoordinatorService: @unchecked Sendable {
     let incarnation: UInt64
     let control: StoreThread
     let writes: StoreThread
+    let changes: StoreThread
     let reads: StoreThread
     let operations: StoreThread
     let startedAt: UInt64
@@ -100,7 +101,6 @@ final class CoordinatorService: @unchecked Sendable {
     /// Bytes that each logical shard took when it was last reported.
     var shardBytes: [Holding: [Int]] = [:]
     var epoch: UInt64 = 0
-    var savingPlacement = false
     var incarnations: Range<UInt64>
     var maps = MapDeliveries()
     var placeNotBefore: UInt64
@@ -110,12 +110,13 @@ final class CoordinatorService: @unchecked Sendable {
     var names: [String: UInt32] = [:]
     var pendingCounts: [String: Int] = [:]
     var trainings: [UInt32: Training] = [:]
-    /// Collections whose new lists are being asked for.
-    var renewing: Set<UInt32> = []
+    /// Called with what the next reading of the collections brings.
+    var awaitingCollections: [@Sendable () -> Void] = []
 
     // Leadership.
     var term: Int64?
     var leaseValidUntil: UInt64 = 0
+    var leaseAskedAt: UInt64 = 0
     var databaseReachable = true
 
     // Requests.
@@ -141,6 +142,8 @@ final class CoordinatorService: @unchecked Sendable {
     /// Queries waiting for one worker's credit before OVERLOADED.
     static let waitingPerWorkerMax = 1024
     static let writesWaitingMax = 256
+    /// Changes of collections that wait for the database.
+    static let changesWaitingMax = 64
     /// Time for statements to end that were cancelled because the process shall end.
     static let cancelledMicroseconds: UInt64 = 500_000
 
@@ -203,6 +206,12 @@ final class CoordinatorService: @unchecked Sendable {
 
         control = StoreThread(name: "store-control", settings: database, loop: loop)
         writes = StoreThread(name: "store-writes", settings: database, loop: loop, waitingMax: Self.writesWaitingMax)
+        changes = StoreThread(
+            name: "store-changes",
+            settings: database,
+            loop: loop,
+            waitingMax: Self.changesWaitingMax
+        )
         reads = StoreThread(name: "store-reads", settings: database, loop: loop, waitingMax: 1024)
         operations = StoreThread(name: "store-ops", settings: database, loop: loop, waitingMax: 8)
         renameCollections()
@@ -228,7 +237,7 @@ final class CoordinatorService: @unchecked Sendable {
         }
         every(3_600_000_000) { [self] in
             // New days of the change log, its retention, and tables of dropped collections.
-            if isLeader { operations.run({ try $0.maintain() }, then: { _ in }) }
+            if isLeader { operations.run(.maintenance, { try $0.maintain() }, then: { _ in }) }
         }
         leadershipTick()
         log.notice(
@@ -297,7 +306,7 @@ final class CoordinatorService: @unchecked Sendable {
             _ = loop.schedule(afterMicroseconds: 20_000) { [self] in finishStop(until) }
             return
         }
-        flushOperations()
+        flushOperations(isLast: true)
         finishStores(until: max(until, now + Self.cancelledMicroseconds))
     }
 
@@ -307,7 +316,7 @@ final class CoordinatorService: @unchecked Sendable {
         if let term {
             control.run({ try $0.releaseLease(term: term) }, then: { _ in })
         }
-        let stores = [control, writes, operations]
+        let stores = [control, writes, changes, operations]
         storesLeft = stores.count
         for store in stores { awaitEnd(of: store) }
         let patience = Int(until - min(until, now))

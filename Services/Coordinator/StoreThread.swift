@@ -14,6 +14,21 @@ final class StoreThread: @unchecked Sendable {
     private var canceller: Connection.Canceller?
     // Used on the thread alone.
     private var store: Store?
+    // Used on the loop alone.
+    private var underWay: Set<Recurring> = []
+
+    /// Jobs that come again by themselves.
+    enum Recurring: Hashable {
+        case lease
+        case collections
+        case placement
+        case incarnations
+        case generation(UInt32)
+        case lists(UInt32)
+        case model(String)
+        case operations
+        case maintenance
+    }
 
     init(name: String, settings: ConnectionSettings, loop: EventLoop, waitingMax: Int? = nil) {
         thread = SerialThread(name: name, limit: waitingMax)
@@ -34,6 +49,30 @@ final class StoreThread: @unchecked Sendable {
             loop.enqueue { then(result) }
         }
     }
+
+    /// Runs a job that comes again by itself, unless one of its kind waits or runs; called on the loop.
+    ///
+    /// - Returns: False where nothing runs. However long PostgreSQL takes, such jobs do not pile up.
+    @discardableResult
+    func run<Value: Sendable>(
+        _ kind: Recurring,
+        _ job: @escaping @Sendable (Store) throws -> Value,
+        then: @escaping @Sendable (Result<Value, any Error>) -> Void
+    ) -> Bool {
+        guard underWay.insert(kind).inserted else { return false }
+        let isTaken = run(job) { [self] result in
+            underWay.remove(kind)
+            then(result)
+        }
+        if !isTaken { underWay.remove(kind) }
+        return isTaken
+    }
+
+    /// A job of this kind waits or runs; asked on the loop.
+    func isUnderWay(_ kind: Recurring) -> Bool { underWay.contains(kind) }
+
+    /// Jobs that wait, without the one that runs.
+    var waitingCount: Int { thread.waitingCount }
 
     /// Calls `then` on the loop once all that waits now is done.
     ///

@@ -1,6 +1,6 @@
 import ServiceRuntime
 
-/// Whether a write goes to the database: settled once, between the thread that sends it and the loop that answers.
+/// Whether a write, or a change of a collection, goes to the database: settled once, between the thread that sends it and the loop that answers.
 ///
 /// A write whose client has its answer already is not sent any more, so that "nothing was written" stays true.
 final class WritePassage: @unchecked Sendable {
