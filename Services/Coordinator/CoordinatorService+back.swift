@@ -73,19 +73,70 @@ extension CoordinatorService {
         return maps.isDue(worker, carrying: carried, current: epoch, now: now, patience: patience)
     }
 
+    /// Registrations that wait for what PostgreSQL says of their incarnation.
+    private static let unconfirmedMax = 256
+    /// After that long a worker has registered again, or is gone.
+    private static let confirmationMicroseconds: UInt64 = 1_000_000
+
     private func register(_ registration: Register, _ header: BackHeader, _ route: [UInt8]) {
+        switch incarnations.standing(of: header.incarnation) {
+        case .none, .given: register(registration, as: header.incarnation, route)
+        case .neverGiven: reject(Self.unknown(header.incarnation), route)
+        case .unheardOf:
+            guard unconfirmed.count < Self.unconfirmedMax || unconfirmed[route] != nil else { return }
+            unconfirmed[route] = (registration, header)
+            confirm()
+        }
+    }
+
+    /// Asks PostgreSQL whether some coordinator has reserved the incarnations of workers that wait.
+    private func confirm() {
+        guard !unconfirmed.isEmpty, !control.isUnderWay(.reservedIncarnations) else { return }
+        // Who comes later needs a later answer.
+        let (asked, since) = (unconfirmed, now)
+        unconfirmed = [:]
+        control.run(
+            .reservedIncarnations,
+            { try $0.reservedIncarnationsEnd() },
+            then: { [self] result in
+                if let end = try? result.get() {
+                    incarnations.heard(reservedEnd: end)
+                    for (route, (registration, header)) in asked {
+                        if incarnations.standing(of: header.incarnation) == .unheardOf {
+                            reject(Self.unknown(header.incarnation), route)
+                        } else if now - since < Self.confirmationMicroseconds {
+                            register(registration, header, route)
+                        }
+                    }
+                }
+                confirm()
+            }
+        )
+    }
+
+    private static func unknown(_ incarnation: UInt64) -> Reject {
+        Reject(code: "UNKNOWN_INCARNATION", message: "nobody was given incarnation \(incarnation); start anew")
+    }
+
+    private func reject(_ reject: Reject, _ route: [UInt8]) {
+        log.warning("worker rejected", metadata: ["code": "\(reject.code)", "reason": "\(reject.message)"])
+        reply(BackMessage(header: BackHeader(type: .reject), body: .reject(reject)), route)
+    }
+
+    private func register(_ registration: Register, as proposed: UInt64, _ route: [UInt8]) {
         let outcome = registry.register(
             registration,
             route: route,
-            proposed: header.incarnation,
-            fresh: freshIncarnation(),
+            proposed: proposed,
+            fresh: freshIncarnation,
             now: now
         )
         switch outcome {
-        case .rejected(let reject):
-            log.warning("worker rejected", metadata: ["reason": "\(reject.message)"])
-            reply(BackMessage(header: BackHeader(type: .reject), body: .reject(reject)), route)
-        case .accepted(let incarnation, let hasNewRoute):
+        case .rejected(let reason): reject(reason, route)
+        // It asks again.
+        case .postponed: log.warning("worker not registered: the database gives no incarnations")
+        case .accepted(let incarnation, let hasNewRoute, let former):
+            if let former { workerLost(former, died: false) }
             log.info(
                 "worker registered",
                 metadata: [
@@ -134,20 +185,17 @@ extension CoordinatorService {
         }
     }
 
-    private func freshIncarnation() -> UInt64 {
-        if incarnations.count < 100 {
+    private func freshIncarnation() -> UInt64? {
+        if incarnations.isLow {
             control.run(
                 .incarnations,
-                { try $0.reserveIncarnations(count: 1000) },
+                { try $0.reserveIncarnations(count: Incarnations.blockCount) },
                 then: { [self] result in
-                    if let block = try? result.get(), incarnations.count < 100 { incarnations = block }
+                    if let block = try? result.get() { incarnations.add(block) }
                 }
             )
         }
-        // A thousand registrations without a database in between: numbers above every block stay unique to us.
-        guard let first = incarnations.first else { return UInt64(Int64.max) - UInt64.random(in: 0..<(1 << 40)) }
-        incarnations = (first + 1)..<incarnations.upperBound
-        return first
+        return incarnations.next()
     }
 
     // MARK: Requests to workers
@@ -327,12 +375,14 @@ extension CoordinatorService {
     }
 
     /// Counts a worker out; what it owed is sent elsewhere or reported missing.
-    func workerLost(_ worker: UInt64) {
+    ///
+    /// `died`: its process is gone with what it was doing.
+    func workerLost(_ worker: UInt64, died: Bool = true) {
         guard registry.remove(worker) != nil else { return }
         maps.forget(worker)
         waiting[worker] = nil
         directory = ShardDirectory(registry)
-        deliverLost(of: worker, died: true)
+        deliverLost(of: worker, isGone: true, died: died)
         place()
     }
 
@@ -359,14 +409,14 @@ extension CoordinatorService {
     /// The worker came back over another connection: what went over the old one is lost.
     private func routeChanged(_ worker: UInt64) {
         maps.forget(worker)
-        deliverLost(of: worker, died: false)
+        deliverLost(of: worker, isGone: false, died: false)
         // The registration is not done yet; what waits for credit follows it.
         _ = loop.schedule(afterMicroseconds: 0) { [self] in drainWaiting(worker) }
     }
 
-    /// Reports what a worker owed as lost; `died`: its process is gone, and with it what waited for its credit.
-    private func deliverLost(of worker: UInt64, died: Bool) {
-        let owed = sent.filter { $0.value.worker == worker && (died || $0.value.isWithWorker) }
+    /// Reports what a worker owed as lost, and where it `isGone`, what waited for its credit too.
+    private func deliverLost(of worker: UInt64, isGone: Bool, died: Bool) {
+        let owed = sent.filter { $0.value.worker == worker && (isGone || $0.value.isWithWorker) }
         for (number, entry) in owed.sorted(by: { $0.key < $1.key }) {
             forget(number)
             deliver(

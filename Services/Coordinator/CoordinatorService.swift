@@ -101,7 +101,9 @@ final class CoordinatorService: @unchecked Sendable {
     /// Bytes that each logical shard took when it was last reported.
     var shardBytes: [Holding: [Int]] = [:]
     var epoch: UInt64 = 0
-    var incarnations: Range<UInt64>
+    var incarnations: Incarnations
+    /// By route, workers whose incarnation no coordinator may have reserved: PostgreSQL is asked.
+    var unconfirmed: [[UInt8]: (Register, BackHeader)] = [:]
     var maps = MapDeliveries()
     var placeNotBefore: UInt64
 
@@ -165,11 +167,11 @@ final class CoordinatorService: @unchecked Sendable {
             )
         }
         try store.checkSchema()
-        incarnations = try store.reserveIncarnations(count: 1000)
-        incarnation = incarnations.lowerBound
+        var block = try store.reserveIncarnations(count: Incarnations.blockCount)
+        incarnation = block.removeFirst()
+        incarnations = Incarnations(block)
         // A late answer to a coordinator that was here before fits none of this one's requests.
         nextNumber = incarnation << 32
-        incarnations = (incarnations.lowerBound + 1)..<incarnations.upperBound
         var host = [CChar](repeating: 0, count: 256)
         gethostname(&host, 255)
         name = String(decoding: host.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) + ":\(getpid())"

@@ -23,6 +23,7 @@ final class StoreThread: @unchecked Sendable {
         case collections
         case placement
         case incarnations
+        case reservedIncarnations
         case generation(UInt32)
         case lists(UInt32)
         case model(String)

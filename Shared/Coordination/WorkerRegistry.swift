@@ -45,20 +45,27 @@ public struct WorkerRegistry: Sendable {
 
     /// What a REGISTER led to.
     public enum Registration: Sendable, Equatable {
-        /// `hasNewRoute`: it was known under another route, and what went there is lost.
-        case accepted(incarnation: UInt64, hasNewRoute: Bool)
+        /// `hasNewRoute`: it was known under another route, and what went there is lost. `former`: the same process is
+        /// known under this incarnation too, which it does not carry any more.
+        case accepted(incarnation: UInt64, hasNewRoute: Bool, former: UInt64? = nil)
         case rejected(Reject)
+        /// It brings no incarnation, and there is none to give.
+        case postponed
     }
 
     /// The worker behind a routing id.
     public func worker(atRoute route: [UInt8]) -> Worker? { incarnations[route].flatMap { workers[$0] } }
 
     /// Takes a worker in, under `proposed` where it already has an incarnation, else under `fresh`.
+    ///
+    /// A process is known by its token. Another one that brings its incarnation is fenced, and so is one that was started
+    /// before it under the same name: of two with the same role, host and
+    /// process id that one coordinator has named, the higher incarnation wins.
     public mutating func register(
         _ registration: Register,
         route: [UInt8],
         proposed: UInt64,
-        fresh: @autoclosure () -> UInt64,
+        fresh: () -> UInt64?,
         now: UInt64
     ) -> Registration {
         guard let low = registration.protocolVersions.first, let high = registration.protocolVersions.last,
@@ -69,20 +76,34 @@ public struct WorkerRegistry: Sendable {
             )
         }
         if let known = incarnations[route] { return renew(known, registration, route, now) }
-        if proposed != 0, let other = workers[proposed],
-            other.registration.pid != registration.pid || other.registration.host != registration.host
-        {
-            return .rejected(
-                Reject(code: "FENCED", message: "incarnation \(proposed) belongs to another process; start anew")
-            )
-        }
-        let incarnation = proposed != 0 ? proposed : fresh()
-        return renew(incarnation, registration, route, now)
+        if let reason = fence(registration, proposed) { return .rejected(Reject(code: "FENCED", message: reason)) }
+        // Another coordinator has named the process meanwhile, or it has not heard its name here.
+        let known = workers.values.first { $0.registration.process == registration.process }?.incarnation
+        guard let incarnation = proposed != 0 ? proposed : known ?? fresh() else { return .postponed }
+        return renew(incarnation, registration, route, now, former: known == incarnation ? nil : known)
     }
 
-    private mutating func renew(_ incarnation: UInt64, _ registration: Register, _ route: [UInt8], _ now: UInt64)
-        -> Registration
-    {
+    /// Why a process must leave: another one has its incarnation, or a higher one under its name.
+    private func fence(_ registration: Register, _ proposed: UInt64) -> String? {
+        guard proposed != 0 else { return nil }
+        let others = workers.values.filter { $0.registration.process != registration.process }
+        if others.contains(where: { $0.incarnation == proposed }) {
+            return "incarnation \(proposed) belongs to another process; start anew"
+        }
+        let successor = others.filter {
+            $0.registration.hasName(of: registration) && $0.incarnation > proposed
+                && Incarnations.areOfOneBlock($0.incarnation, proposed)
+        }.map(\.incarnation).max()
+        return successor.map { "incarnation \($0) of this worker has come after incarnation \(proposed); start anew" }
+    }
+
+    private mutating func renew(
+        _ incarnation: UInt64,
+        _ registration: Register,
+        _ route: [UInt8],
+        _ now: UInt64,
+        former: UInt64? = nil
+    ) -> Registration {
         let old = workers[incarnation]
         let hasNewRoute = old.map { $0.route != route } ?? false
         if let old { incarnations[old.route] = nil }
@@ -97,7 +118,7 @@ public struct WorkerRegistry: Sendable {
             answerMicroseconds: old?.answerMicroseconds ?? 0,
             isHung: old?.isHung ?? false
         )
-        return .accepted(incarnation: incarnation, hasNewRoute: hasNewRoute)
+        return .accepted(incarnation: incarnation, hasNewRoute: hasNewRoute, former: former)
     }
 
     /// Notes that something came from a worker; false where it is unknown (answer WHO_ARE_YOU).
@@ -152,5 +173,12 @@ public struct WorkerRegistry: Sendable {
             .filter { $0.registration.role == .encoder && !$0.isDraining && !$0.isHung }
             .filter { model == nil || model == "" || $0.registration.model?.id == model }
             .min { ($0.inFlight, $0.incarnation) < ($1.inFlight, $1.incarnation) }
+    }
+}
+
+extension Register {
+    /// Both do the same on the same host under the same process id: one was started after the other has ended.
+    fileprivate func hasName(of other: Register) -> Bool {
+        role == other.role && host == other.host && pid == other.pid
     }
 }

@@ -123,4 +123,9 @@ extension Store {
         ).int64(0, 0)
         return UInt64(next - Int64(count))..<UInt64(next)
     }
+
+    /// All incarnations below this have been reserved, by whomever.
+    public func reservedIncarnationsEnd() throws -> UInt64 {
+        UInt64(try execute("SELECT next FROM matryoshka.incarnations").int64(0, 0))
+    }
 }

@@ -79,6 +79,42 @@ public struct BackHeader: Sendable, Hashable {
     }
 }
 
+/// 128 bits that a process draws once when it begins: what tells it from every other, whatever their names.
+public struct ProcessToken: Sendable, Hashable, Codable, CustomStringConvertible {
+    /// First half.
+    public var high: UInt64
+    /// Second half.
+    public var low: UInt64
+
+    /// Makes a token of its halves.
+    public init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+
+    /// Reads 32 lower-case hexadecimal digits; nil where it is anything else.
+    public init?(_ text: String) {
+        let isHex = text.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
+        guard isHex, text.utf8.count == 32, let high = UInt64(text.prefix(16), radix: 16),
+            let low = UInt64(text.suffix(16), radix: 16)
+        else { return nil }
+        self.init(high: high, low: low)
+    }
+
+    /// A new one, from the system's generator.
+    public static func random() -> ProcessToken {
+        ProcessToken(high: .random(in: .min ... .max), low: .random(in: .min ... .max))
+    }
+
+    /// 32 hexadecimal digits.
+    public var description: String {
+        [high, low].map { half in
+            let digits = String(half, radix: 16)
+            return String(repeating: "0", count: 16 - digits.count) + digits
+        }.joined()
+    }
+}
+
 /// REGISTER (worker → coordinator), JSON.
 public struct Register: Sendable, Hashable, Codable {
     /// What the worker does.
@@ -87,6 +123,8 @@ public struct Register: Sendable, Hashable, Codable {
     public var host: String
     /// Operating system process id.
     public var pid: Int32
+    /// Which process it is.
+    public var process: ProcessToken
     /// Version of the build.
     public var build: String
     /// Lowest and highest back protocol version that it speaks.
@@ -107,6 +145,7 @@ public struct Register: Sendable, Hashable, Codable {
         role: WorkerRole,
         host: String,
         pid: Int32,
+        process: ProcessToken,
         build: String,
         protocolVersions: [Int] = [1, 1],
         capacityBytes: Int,
@@ -117,6 +156,7 @@ public struct Register: Sendable, Hashable, Codable {
         self.role = role
         self.host = host
         self.pid = pid
+        self.process = process
         self.build = build
         self.protocolVersions = protocolVersions
         self.capacityBytes = capacityBytes
@@ -216,7 +256,7 @@ public struct Registered: Sendable, Hashable, Codable {
 
 /// REJECT (coordinator → worker), JSON: the worker exits.
 public struct Reject: Sendable, Hashable, Codable {
-    /// `FENCED`, `UNSUPPORTED_VERSION` or `MODEL_MISMATCH`.
+    /// `FENCED`, `UNKNOWN_INCARNATION`, `UNSUPPORTED_VERSION` or `MODEL_MISMATCH`.
     public var code: String
     /// One sentence.
     public var message: String

@@ -77,6 +77,11 @@ struct RecordReader {
         return value
     }
 
+    func token(_ key: String) throws(BackDecodeError) -> ProcessToken {
+        guard let token = ProcessToken(try string(key)) else { throw wrong(key, "32 lower-case hexadecimal digits") }
+        return token
+    }
+
     func records(_ key: String) throws(BackDecodeError) -> [RecordReader] {
         guard case .array(let values)? = members[key] else { throw wrong(key, "a list") }
         var records: [RecordReader] = []
@@ -105,7 +110,8 @@ extension Register {
     var json: JSONValue {
         var members: [JSONValue.Member] = [
             .init("role", .string(role.rawValue)), .init("host", .string(host)), .init("pid", integer(pid)),
-            .init("build", .string(build)), .init("protocol_versions", integers(protocolVersions)),
+            .init("process", .string(process.description)), .init("build", .string(build)),
+            .init("protocol_versions", integers(protocolVersions)),
             .init("capacity_bytes", integer(capacityBytes)), .init("credit", integer(credit)),
             .init("shards", .array(shards.map(\.json))),
         ]
@@ -118,6 +124,7 @@ extension Register {
             role: try json.word("role"),
             host: try json.string("host"),
             pid: try json.integer("pid"),
+            process: try json.token("process"),
             build: try json.string("build"),
             protocolVersions: try json.integers("protocol_versions"),
             capacityBytes: try json.integer("capacity_bytes", max: BackLimits.countMax),

@@ -62,6 +62,7 @@ public final class WorkerProcess {
             role: role,
             host: Self.hostName,
             pid: getpid(),
+            process: .random(),
             build: Self.version,
             capacityBytes: host == nil ? 0 : settings[.workerCapacityBytes],
             credit: creditPerLink,

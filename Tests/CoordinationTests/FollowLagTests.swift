@@ -24,12 +24,13 @@ struct FollowLagTests {
             role: .shortlist,
             host: "h",
             pid: 1,
+            process: .random(),
             build: "t",
             capacityBytes: 1,
             credit: 1,
             shards: reports
         )
-        _ = registry.register(registration, route: [1], proposed: 1, fresh: 1, now: 0)
+        _ = registry.register(registration, route: [1], proposed: 1, fresh: { 1 }, now: 0)
         return ShardDirectory(registry)
     }
 

@@ -38,12 +38,13 @@ private func obeyed(_ placement: Placement, _ workers: [UInt64]) -> ShardDirecto
             role: .shortlist,
             host: "h",
             pid: Int32(worker),
+            process: ProcessToken(high: 0, low: worker),
             build: "t",
             capacityBytes: 10_000,
             credit: 8,
             shards: shards
         )
-        _ = registry.register(registration, route: [UInt8(worker)], proposed: worker, fresh: worker, now: 0)
+        _ = registry.register(registration, route: [UInt8(worker)], proposed: worker, fresh: { worker }, now: 0)
     }
     return ShardDirectory(registry)
 }

@@ -37,12 +37,13 @@ private func view(without lost: Set<UInt64> = [], spare: Bool = false, now: UInt
             role: role,
             host: "h",
             pid: Int32(worker),
+            process: ProcessToken(high: 0, low: worker),
             build: "t",
             capacityBytes: 1,
             credit: 8,
             shards: reports
         )
-        _ = registry.register(registration, route: [UInt8(worker)], proposed: worker, fresh: worker, now: 0)
+        _ = registry.register(registration, route: [UInt8(worker)], proposed: worker, fresh: { worker }, now: 0)
     }
     add(1, .shortlist, 0..<32)
     add(2, .shortlist, 32..<64)

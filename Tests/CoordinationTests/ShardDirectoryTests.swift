@@ -19,13 +19,20 @@ struct ShardDirectoryTests {
                 role: .shortlist,
                 host: "h",
                 pid: 1,
+                process: .random(),
                 build: "t",
                 capacityBytes: 1,
                 credit: 4,
                 shards: shards
             )
             let incarnation = UInt64(number + 1)
-            _ = registry.register(register, route: [UInt8(number)], proposed: incarnation, fresh: incarnation, now: 0)
+            _ = registry.register(
+                register,
+                route: [UInt8(number)],
+                proposed: incarnation,
+                fresh: { incarnation },
+                now: 0
+            )
         }
         let directory = ShardDirectory(registry)
         let holding = Holding(collection: 1, generation: 2, role: .shortlist)

@@ -120,7 +120,15 @@ struct CoordinatorLinkTests {
             context: context,
             endpoints: [endpoint],
             options: SocketOptions(),
-            registration: Register(role: .encoder, host: "h", pid: 1, build: "t", capacityBytes: 0, credit: credit),
+            registration: Register(
+                role: .encoder,
+                host: "h",
+                pid: 1,
+                process: .random(),
+                build: "t",
+                capacityBytes: 0,
+                credit: credit
+            ),
             desk: desk,
             host: FakeHolding(),
             log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },

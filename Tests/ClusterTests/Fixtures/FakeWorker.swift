@@ -14,6 +14,7 @@ final class FakeWorker {
             role: role,
             host: "fake",
             pid: 1,
+            process: .random(),
             build: "t",
             capacityBytes: 1 << 30,
             credit: credit,
