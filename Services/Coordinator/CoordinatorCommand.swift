@@ -30,6 +30,7 @@ struct CoordinatorCommand: ParsableCommand {
     @Option(help: "Private folder for sockets.") var runDirectory: String?
     @Option(help: "Searches and writes under way before OVERLOADED.") var coordinatorInflightMax: Int?
     @Option(help: "The same for one client.") var coordinatorClientInflightMax: Int?
+    @Option(help: "Rows that searches under way may ask for before OVERLOADED.") var coordinatorRowsMax: Int?
     @Option(help: "Silence after which a worker counts as dead, in ms.") var coordinatorDeadMs: Int?
     @Option(help: "Computing without progress after which a worker counts as hung, in ms.")
     var coordinatorHungMs: Int?
@@ -67,6 +68,7 @@ struct CoordinatorCommand: ParsableCommand {
             ("coordinator.back", coordinatorBack), ("run.directory", runDirectory),
             ("coordinator.inflight_max", coordinatorInflightMax.map(String.init)),
             ("coordinator.client_inflight_max", coordinatorClientInflightMax.map(String.init)),
+            ("coordinator.rows_max", coordinatorRowsMax.map(String.init)),
             ("coordinator.dead_ms", coordinatorDeadMs.map(String.init)),
             ("coordinator.hung_ms", coordinatorHungMs.map(String.init)),
             ("coordinator.heartbeat_ms", coordinatorHeartbeatMs.map(String.init)),

@@ -197,7 +197,7 @@ extension CoordinatorService {
             let clientID = done.client + Array(done.id.utf8)
             if byClientID[clientID] == key { byClientID[clientID] = nil }
         }
-        admission.release(client: done.client, cost: done.cost)
+        admission.release(client: done.client, cost: done.cost, rows: done.rows)
         if case .error(let error) = body { count(error, of: done) }
         send(FrontReply(id: done.id, body: body), done.prefix)
     }

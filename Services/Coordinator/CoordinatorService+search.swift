@@ -64,7 +64,8 @@ extension CoordinatorService {
                     allowed: error.allowed
                 )
             }
-            guard request.query.count * resolved.steps[0].keep <= SearchLimits.batchRowsMax else {
+            let rows = request.query.count * resolved.steps[0].keep
+            guard rows <= SearchLimits.batchRowsMax else {
                 throw FrontError(
                     .tooLarge,
                     field: "plan[0].keep",
@@ -72,6 +73,15 @@ extension CoordinatorService {
                     allowed: "queries times keep at most \(SearchLimits.batchRowsMax)"
                 )
             }
+            guard admission.admit(rows: rows) else {
+                throw FrontError(
+                    .overloaded,
+                    "the searches under way ask for too many rows",
+                    allowed: "\(admission.rows) rows under way, queries times keep",
+                    retryAfterMilliseconds: 50
+                )
+            }
+            running[key]?.rows = rows
             schedule(key, request)
             guard let entry = running[key] else { return }
             var machine = SearchMachine(

@@ -119,7 +119,7 @@ extension CoordinatorService {
                     .init("name", .string(name)), .init("leader", .bool(isLeader)), int("term", Int(term ?? 0)),
                     int("epoch", Int(epoch)), int("incarnation", Int(incarnation)), int("pid", Int(getpid())),
                     .init("uptime_s", .number(seconds)),
-                    int("in_flight", admission.inFlight),
+                    int("in_flight", admission.inFlight), int("rows_in_flight", admission.rowsInFlight),
                     int("queue_depth", waiting.values.reduce(0) { $0 + $1.count }),
                     .init("searches", .integer(Int64(metrics.searches))),
                     .init("searches_per_second", .number(searchesPerSecond)), .init("p50_ms", ms(0.5)),

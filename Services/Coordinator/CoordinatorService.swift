@@ -29,6 +29,8 @@ final class CoordinatorService: @unchecked Sendable {
         var id: String
         var kind: Kind
         var cost: Int
+        /// Of a search, what ``Admission`` has counted for it.
+        var rows = 0
         var collection: UInt32
         var deadline: UInt64
         var started: UInt64
@@ -184,7 +186,8 @@ final class CoordinatorService: @unchecked Sendable {
         registry = WorkerRegistry(hungMilliseconds: settings[.coordinatorHungMilliseconds])
         admission = Admission(
             total: settings[.coordinatorInflightMax],
-            perClient: settings[.coordinatorClientInflightMax]
+            perClient: settings[.coordinatorClientInflightMax],
+            rows: settings[.coordinatorRowsMax]
         )
         context = Context()
         var frontOptions = SocketOptions()

@@ -68,8 +68,9 @@ final class PassingScan: @unchecked Sendable {
             var taken: [Scan] = []
             var left: [Scan] = []
             var queries = 0
+            let queriesMax = min(Self.queriesMax, SearchLimits.batchRowsMax / max(1, key.step.keep))
             for scan in waiting {
-                if scan.key == key, taken.isEmpty || queries + scan.queryCount <= Self.queriesMax {
+                if scan.key == key, taken.isEmpty || queries + scan.queryCount <= queriesMax {
                     queries += scan.queryCount
                     taken.append(scan)
                 } else {

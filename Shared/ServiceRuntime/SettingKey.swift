@@ -225,7 +225,7 @@ extension SettingKey where Value == Int {
         .integer(1...1_000_000),
         default: "4096",
         unit: "requests",
-        "Requests in flight at a coordinator; more are answered OVERLOADED."
+        "Requests in flight at a coordinator, a batch counting its queries; more are answered OVERLOADED."
     )
     /// Requests in flight of one client.
     public static let coordinatorClientInflightMax = SettingKey(
@@ -233,7 +233,16 @@ extension SettingKey where Value == Int {
         .integer(1...1_000_000),
         default: "512",
         unit: "requests",
-        "Requests in flight of one client; more are answered OVERLOADED."
+        "Requests in flight of one client, a batch counting its queries; more are answered OVERLOADED."
+    )
+    /// Rows of searches in flight.
+    public static let coordinatorRowsMax = SettingKey(
+        "coordinator.rows_max",
+        .integer(1...1_000_000_000),
+        default: "4000000",
+        unit: "rows",
+        "Rows that the searches in flight ask for, queries times the first keep; more are answered OVERLOADED, "
+            + "but for a search that is alone."
     )
     /// Change log polling.
     public static let storePollMilliseconds = SettingKey(
@@ -261,7 +270,8 @@ extension Setting {
         SettingKey.coordinatorLeaseSeconds.setting, SettingKey.coordinatorHeartbeatMilliseconds.setting,
         SettingKey.coordinatorDeadMilliseconds.setting, SettingKey.coordinatorHungMilliseconds.setting,
         SettingKey.coordinatorInflightMax.setting,
-        SettingKey.coordinatorClientInflightMax.setting, SettingKey.slowSearchMilliseconds.setting,
+        SettingKey.coordinatorClientInflightMax.setting, SettingKey.coordinatorRowsMax.setting,
+        SettingKey.slowSearchMilliseconds.setting,
         SettingKey.workerCapacityBytes.setting, SettingKey.workerThreads.setting, SettingKey.workerCredit.setting,
         SettingKey.workerGraceSeconds.setting, SettingKey.storePollMilliseconds.setting,
         SettingKey.rerankCacheBytes.setting, SettingKey.rerankCacheDirectory.setting,

@@ -186,8 +186,13 @@ public struct SearchGroup: Sendable {
     /// - Parameters:
     ///   - requests: In order of arrival.
     ///   - queryLimit: A group takes no request that would bring it beyond so many queries.
+    ///   - rowLimit: Nor one that would bring it beyond so many rows of answers, queries times the first keep.
     /// - Returns: The groups.
-    public static func grouping(_ requests: [WorkerRequest], queryLimit: Int) -> [SearchGroup] {
+    public static func grouping(
+        _ requests: [WorkerRequest],
+        queryLimit: Int,
+        rowLimit: Int = SearchLimits.batchRowsMax
+    ) -> [SearchGroup] {
         var groups: [SearchGroup] = []
         var open: [Key: Int] = [:]
         for request in requests {
@@ -203,7 +208,8 @@ public struct SearchGroup: Sendable {
                 effort: command.effort,
                 isExact: command.isExact
             )
-            if let index = open[key], groups[index].queryCount + command.queryCount <= queryLimit {
+            let limit = min(queryLimit, rowLimit / max(1, command.steps.first?.keep ?? 1))
+            if let index = open[key], groups[index].queryCount + command.queryCount <= limit {
                 groups[index].members.append((request, command))
                 groups[index].queryCount += command.queryCount
             } else {

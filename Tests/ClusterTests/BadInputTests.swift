@@ -463,5 +463,35 @@ extension ClusterTests {
             }
             #expect(isBack)
         }
+
+        @Test("searches that ask for too many rows beside others are OVERLOADED at once; one that is alone is served")
+        func tooManyRows() throws {
+            let (cluster, _, known) = try Self.makeCluster(settings: ["MRL_COORDINATOR_ROWS_MAX": "1000"])
+            let client = try cluster.client()
+            let wide = SearchRequest(
+                "inputs",
+                SyntheticCorpus(rows: 1, dimensions: 64, seed: 63).queries(16, seed: 64),
+                plan: [Stage(dimensions: 16, keep: 100), Stage(dimensions: 64, keep: 10)]
+            )
+            func rowsInFlight() throws -> Int? {
+                try ClusterStatus(client).json["coordinator"]?["rows_in_flight"]?.int
+            }
+            _ = try client.search(wide)
+            cluster.shortlists[0].signal(SIGSTOP)
+            let first = try client.post(.search(wide), deadline: 1_500)
+            #expect(try rowsInFlight() == 1_600)
+            let start = now()
+            for request in [wide, known.request] {
+                let error = try client.refusal(.search(request))
+                #expect(error?.code == .overloaded)
+                #expect(error?.retryAfterMilliseconds != nil)
+            }
+            #expect(now() - start < 0.7)
+            guard case .error = try client.reply(to: first, seconds: 4) else { throw TestFailure("hits") }
+            #expect(try rowsInFlight() == 0)
+            cluster.shortlists[0].signal(SIGCONT)
+            #expect(try poll(seconds: 10) { try client.refusal(.search(wide)) == nil })
+            #expect(known.fault(in: try client.search(known.request)) == nil)
+        }
     }
 }

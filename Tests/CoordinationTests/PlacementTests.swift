@@ -155,19 +155,3 @@ struct PlacementTests {
         #expect(placement == before)
     }
 }
-
-@Suite("Admission of requests")
-struct AdmissionTests {
-    @Test("turns a client away at its own limit and everybody at the common one")
-    func limits() {
-        var admission = Admission(total: 3, perClient: 2)
-        #expect(admission.admit(client: [1], cost: 1) == nil)
-        #expect(admission.admit(client: [1], cost: 1) == nil)
-        #expect(admission.admit(client: [1], cost: 1) == .clientFull)
-        #expect(admission.admit(client: [2], cost: 1) == nil)
-        #expect(admission.admit(client: [3], cost: 1) == .coordinatorFull)
-        admission.release(client: [1], cost: 1)
-        #expect(admission.admit(client: [3], cost: 1) == nil)
-        #expect(admission.clientCount == 3)
-    }
-}

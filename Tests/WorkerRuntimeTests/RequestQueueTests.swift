@@ -98,4 +98,19 @@ struct RequestQueueTests {
         let requests = (1...5).map { search(UInt64($0), count: 2) }
         #expect(SearchGroup.grouping(requests, queryLimit: 4).map(\.queryCount) == [4, 4, 2])
     }
+
+    @Test("open another group where the answers would have too many rows; a request alone is always one")
+    func fullAnswers() {
+        let requests = (1...5).map { search(UInt64($0), keep: 100, count: 2) }
+        func counts(_ rows: Int) -> [Int] {
+            SearchGroup.grouping(requests, queryLimit: 256, rowLimit: rows).map(\.queryCount)
+        }
+        #expect(counts(1_000) == [10])
+        #expect(counts(999) == [8, 2])
+        #expect(counts(600) == [6, 4])
+        #expect(counts(100) == [2, 2, 2, 2, 2])
+        // By default as many as a single search may ask for.
+        let wide = (1...40).map { search(UInt64($0), keep: 10_000, count: 10) }
+        #expect(SearchGroup.grouping(wide, queryLimit: 256).map(\.queryCount) == [100, 100, 100, 100])
+    }
 }
