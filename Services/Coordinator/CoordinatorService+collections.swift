@@ -21,7 +21,7 @@ extension CoordinatorService {
             return
         case .create(let wanted):
             do {
-                try refuseUnserved(wanted.residency, rotation: wanted.rotation)
+                try refuseUnserved(wanted.rotation)
                 let definition = try definition(wanted)
                 try refuseUnfitting(definition)
                 answered = definition.name
@@ -42,10 +42,16 @@ extension CoordinatorService {
             job = { try $0.setAlias(name, collection: collection) }
         case .configure(let name, let change):
             do {
-                try refuseUnserved(change)
                 let record = try resolve(name, field: "name")
                 let shape = record.shape
                 try refuseUnfitting(change, storedHeadWidth: shape.storedHeadWidth)
+                let next = change.applied(to: record.targetShape ?? shape)
+                try refuseSigns(
+                    holdsSigns: next.holdsSigns,
+                    index: next.index.kind,
+                    next.storedHeadWidth,
+                    asked: change
+                )
                 answered = shape.name
                 field = "name"
                 job = { _ = try $0.configure(shape.name, change) }
@@ -121,10 +127,7 @@ extension CoordinatorService {
         _ = loop.schedule(afterMicroseconds: 10_000) { [self] in answerOnceServed(name, key) }
     }
 
-    private func refuseUnserved(_ change: ResidencyChange, rotation: Rotation = .none) throws(FrontError) {
-        if change.holdsSigns == true {
-            throw FrontError(.unsupported, field: "resident_signs", "sign bits are not held", allowed: "false")
-        }
+    private func refuseUnserved(_ rotation: Rotation) throws(FrontError) {
         if rotation != .none {
             throw FrontError(.unsupported, field: "rotation", "rotations are not learnt", allowed: "none")
         }
@@ -143,7 +146,34 @@ extension CoordinatorService {
                 allowed: "1 to \(dimensions)"
             )
         }
-        try refuseUnfitting(definition.residency, storedHeadWidth: head)
+        let change = definition.residency
+        try refuseUnfitting(change, storedHeadWidth: head)
+        try refuseSigns(holdsSigns: change.holdsSigns ?? false, index: change.index ?? .flat, head, asked: change)
+    }
+
+    private func refuseSigns(
+        holdsSigns: Bool,
+        index: CollectionIndex.Kind,
+        _ head: Int,
+        asked: ResidencyChange
+    ) throws(FrontError) {
+        guard holdsSigns else { return }
+        if index == .hnsw {
+            throw FrontError(
+                .unsupported,
+                field: asked.index == .hnsw ? "index" : "resident_signs",
+                "a graph is walked by the resident score alone: it has no use for sign bits",
+                allowed: asked.index == .hnsw ? "flat, ivf, or resident_signs false" : "false"
+            )
+        }
+        if head > CollectionShape.signWidthMax {
+            throw FrontError(
+                .unsupported,
+                field: "resident_signs",
+                "sign bits are held of heads of at most \(CollectionShape.signWidthMax) dimensions, not \(head)",
+                allowed: "false"
+            )
+        }
     }
 
     private func refuseUnfitting(_ change: ResidencyChange, storedHeadWidth head: Int) throws(FrontError) {

@@ -34,8 +34,14 @@ struct RerankJob: Sendable {
         if command.candidates.count != command.queryCount { return "candidates and queries differ in number" }
         if !(0..<steps.count).contains(command.firstStep) { return "there is no step \(command.firstStep)" }
         for step in steps {
-            let widest = step.precision == .int8 ? shape.storedHeadWidth : shape.dimensions
-            if !(1...widest).contains(step.dimensions) || step.keep < 1 || step.precision == .bit {
+            let widest =
+                switch step.precision {
+                // Whole vectors give bits at every generation, also at one that holds none.
+                case .bit: shape.storedHeadWidth <= CollectionShape.signWidthMax ? shape.storedHeadWidth : 0
+                case .int8: shape.storedHeadWidth
+                case .float16, .float32: shape.dimensions
+                }
+            if step.dimensions < 1 || step.dimensions > widest || step.keep < 1 {
                 return "a step of the plan does not fit the collection"
             }
         }
@@ -51,8 +57,7 @@ struct RerankJob: Sendable {
         queries = (0..<command.queryCount).map { number in
             PreparedQuery(
                 vector: command.queries.span.extracting(number * command.width..<(number + 1) * command.width),
-                storedHeadWidth: shape.storedHeadWidth,
-                similarity: shape.similarity
+                shape: shape
             )
         }
         let stepCount = command.plan.steps.count

@@ -37,15 +37,7 @@ public final class HeadShard: HeldRows {
         if let graph = context.graph {
             form = .linked(GraphShard(in: graph))
         } else {
-            form = .scanned(
-                ResidentShard(
-                    storedHeadWidth: shape.storedHeadWidth,
-                    residentWidth: shape.residentWidth,
-                    precision: shape.residentPrecision,
-                    similarity: shape.similarity,
-                    lists: context.lists
-                )
-            )
+            form = .scanned(ResidentShard(shape: shape, lists: context.lists))
         }
     }
 
@@ -55,11 +47,7 @@ public final class HeadShard: HeldRows {
     /// About what one row takes.
     public static func bytesPerRow(_ shape: CollectionShape) -> Int {
         if shape.index.kind == .hnsw { return HeadGraph.bytesPerRow(shape) }
-        return ResidentShard.bytesPerRow(
-            residentWidth: shape.residentWidth,
-            precision: shape.residentPrecision,
-            hasLists: shape.index.kind == .ivf
-        )
+        return ResidentShard.bytesPerRow(shape)
     }
 
     /// A graph takes long to build.

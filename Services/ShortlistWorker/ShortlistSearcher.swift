@@ -108,9 +108,12 @@ extension SearchGroup {
         if key.width != shape.storedHeadWidth {
             return ("BAD_DIM", "queries have \(key.width) floats, heads have \(shape.storedHeadWidth)")
         }
+        let bitWidth = shape.planSpace.bitWidth
         let isServed = key.steps.allSatisfy { step in
-            step.precision == shape.residentPrecision && step.dimensions >= 1
-                && step.dimensions <= shape.residentWidth && step.keep >= 1
+            let widest =
+                step.precision == .bit
+                ? bitWidth : step.precision == shape.residentPrecision ? shape.residentWidth : 0
+            return step.dimensions >= 1 && step.dimensions <= widest && step.keep >= 1
         }
         return isServed && !key.steps.isEmpty ? nil : ("BAD_PLAN", "a stage is not resident here")
     }

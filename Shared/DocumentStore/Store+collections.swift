@@ -115,7 +115,7 @@ extension Store {
                     WHERE i.inhparent = to_regclass('matryoshka.heads_' || c.id)),
                 ARRAY(SELECT a.name FROM matryoshka.aliases AS a WHERE a.collection = c.id ORDER BY a.name),
                 \(Self.residencyColumns(of: "g")), \(Self.residencyColumns(of: "t")),
-                (SELECT a.learnt_from FROM matryoshka.artefacts AS a WHERE a.id = g.centroids)
+                (SELECT a.learnt_from FROM matryoshka.artefacts AS a WHERE a.id = g.centroids), c.sign_seed
             FROM matryoshka.collections AS c
                 JOIN matryoshka.generations AS g ON g.collection = c.id AND g.generation = c.generation
                 LEFT JOIN LATERAL (
@@ -137,6 +137,7 @@ extension Store {
                 storedHeadWidth: Int(result.int32(row, 7)),
                 residentWidth: 1,
                 residentPrecision: .int8,
+                signSeed: UInt64(result.int64(row, 32)),
                 rotation: Rotation(rawValue: result.text(row, 8)) ?? .none,
                 generation: UInt32(result.int32(row, 9))
             )
@@ -228,6 +229,14 @@ extension Store {
                     [.int32(number), .text(definition.rotation.rawValue)]
                 )
             }
+            if asked.holdsSigns == true {
+                // Nothing has to be learnt for them.
+                guard width <= CollectionShape.signWidthMax else { throw Self.signsDoNotFit }
+                try execute(
+                    "UPDATE matryoshka.generations SET resident_signs = true WHERE collection = $1",
+                    [.int32(number)]
+                )
+            }
             // The first generation serves as the plain one until what the wanted one needs has been learnt.
             let first = try record(UInt32(number)).shape
             var wanted = asked.applied(to: first)
@@ -314,6 +323,12 @@ extension Store {
         }
     }
 
+    private static var signsDoNotFit: StoreError {
+        .invalidDefinition(
+            "sign bits are held of heads of at most \(CollectionShape.signWidthMax) dimensions, in no graph"
+        )
+    }
+
     private func ask(for next: CollectionShape) throws {
         guard (1...next.storedHeadWidth).contains(next.residentWidth) else {
             throw StoreError.invalidDefinition(
@@ -322,6 +337,9 @@ extension Store {
         }
         guard next.residentPrecision == .int8 || next.residentPrecision == .float32 else {
             throw StoreError.invalidDefinition("the resident precision is int8 or float32")
+        }
+        guard !next.holdsSigns || next.canHoldSigns else {
+            throw Self.signsDoNotFit
         }
         guard next.index.coarseDimensions <= next.storedHeadWidth else {
             throw StoreError.invalidDefinition(

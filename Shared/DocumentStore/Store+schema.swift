@@ -2,7 +2,7 @@ internal import PostgreSQL
 
 extension Store {
     /// Schema versions that this build can use.
-    public static let schemaVersions: ClosedRange<Int> = 4...4
+    public static let schemaVersions: ClosedRange<Int> = 5...5
 
     /// In order; the number is the schema version that it leads to.
     private static var migrations: [(version: Int, name: String, sql: [UInt8])] {
@@ -11,6 +11,7 @@ extension Store {
             (2, "index", PackageResources.v0002_index_sql),
             (3, "coverage", PackageResources.v0003_coverage_sql),
             (4, "rights", PackageResources.v0004_rights_sql),
+            (5, "signs", PackageResources.v0005_signs_sql),
         ]
     }
 

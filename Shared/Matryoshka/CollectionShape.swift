@@ -24,6 +24,8 @@ public struct CollectionShape: Sendable, Hashable {
     public var residentPrecision: Precision
     /// Sign bits of the rotated head are held beside, for stages of precision bit.
     public var holdsSigns: Bool
+    /// Starts the rotation that they are the signs of; fixed.
+    public var signSeed: UInt64
     /// How shortlist workers find rows.
     public var index: CollectionIndex
     /// Change of basis that all stages but the last are scored in; fixed.
@@ -46,6 +48,7 @@ public struct CollectionShape: Sendable, Hashable {
         residentWidth: Int,
         residentPrecision: Precision,
         holdsSigns: Bool = false,
+        signSeed: UInt64 = 0,
         index: CollectionIndex = .flat,
         rotation: Rotation = .none,
         learntRotation: UInt32 = 0,
@@ -62,6 +65,7 @@ public struct CollectionShape: Sendable, Hashable {
         self.residentWidth = residentWidth
         self.residentPrecision = residentPrecision
         self.holdsSigns = holdsSigns
+        self.signSeed = signSeed
         self.index = index
         self.rotation = rotation
         self.learntRotation = learntRotation
@@ -71,6 +75,12 @@ public struct CollectionShape: Sendable, Hashable {
     /// All that the shape needs of its rows has been learnt: workers can load it.
     public var isTrained: Bool { index.isTrained && (rotation == .none || learntRotation != 0) }
 
+    /// The widest stored head that sign bits can be held of.
+    public static let signWidthMax = 2_048
+
+    /// Sign bits can be held of it: its head is not too wide, and its index scans rows.
+    public var canHoldSigns: Bool { storedHeadWidth <= Self.signWidthMax && index.kind != .hnsw }
+
     /// What plans over it may ask for.
     public var planSpace: PlanSpace {
         PlanSpace(
@@ -78,7 +88,8 @@ public struct CollectionShape: Sendable, Hashable {
             smallestDimensions: smallestDimensions,
             isMatryoshka: isMatryoshka,
             residentWidth: residentWidth,
-            residentPrecision: residentPrecision
+            residentPrecision: residentPrecision,
+            bitWidth: holdsSigns && canHoldSigns ? storedHeadWidth : 0
         )
     }
 }

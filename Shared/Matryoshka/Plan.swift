@@ -239,7 +239,7 @@ extension Plan {
                 guard space.bitWidth > 0 else {
                     throw PlanError(
                         field: "plan[\(index)].precision",
-                        message: "no bits are held of this collection",
+                        message: "no sign bits are held of this collection: configure resident_signs",
                         allowed: "int8, float16, float32",
                         isUnsupported: true
                     )

@@ -25,6 +25,16 @@ public struct PreparedQuery: Sendable {
         head = QuantisedVector(head: vector.extracting(first: storedHeadWidth))
     }
 
+    /// Prepares a query of full size to a collection.
+    public init(vector: Span<Float>, shape: CollectionShape) {
+        self.init(
+            vector: vector,
+            storedHeadWidth: shape.storedHeadWidth,
+            similarity: shape.similarity,
+            rotation: BitRotation(of: shape)
+        )
+    }
+
     /// Scores rows of full size at one step, given by their addresses.
     func scores(of rows: [UnsafePointer<Float>], step: ResolvedPlan.Step, path: KernelPath) -> [Float] {
         let width = head.codes.count

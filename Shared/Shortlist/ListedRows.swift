@@ -131,16 +131,14 @@ final class ListedRows {
     }
 }
 
-/// Offers the rows of the probed lists of all tables to the queries' rankings: a list is scanned once for all queries
-/// that look into it.
+/// Offers the rows of the probed lists of all tables to the rankings of `subset`'s batch: a list is scanned once for
+/// all queries that look into it.
 func scanLists(
     _ tables: [ListedRows],
     _ list: TableList,
     probed: [[UInt32]],
-    queries: BlockQueries,
-    into best: TopRows
+    by subset: some SubsetScan
 ) {
-    let subset = QuerySubset(of: queries, into: best)
     // Nearest lists first, so that thresholds are high when most rows come.
     var order: [UInt32] = []
     var askers: [UInt32: [Int]] = [:]
@@ -153,7 +151,7 @@ func scanLists(
     for number in order {
         subset.choose(askers[number] ?? [])
         for (table, rows) in tables.enumerated() {
-            subset.scan(rows.rows, rows.ordered(Int(number)), firstRow: list.firstRow(table))
+            subset.scan(rows.rows, rows.ordered(Int(number)), live: nil, firstRow: list.firstRow(table))
         }
         subset.finish()
     }

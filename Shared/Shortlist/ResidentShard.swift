@@ -38,6 +38,18 @@ public final class ResidentShard {
         listed = lists.map { [rows] in ListedRows(rows: rows, lists: $0) }
     }
 
+    /// Makes an empty shard of a collection.
+    public convenience init(shape: CollectionShape, lists: CoarseLists? = nil) {
+        self.init(
+            storedHeadWidth: shape.storedHeadWidth,
+            residentWidth: shape.residentWidth,
+            precision: shape.residentPrecision,
+            similarity: shape.similarity,
+            rotation: shape.planSpace.bitWidth > 0 ? BitRotation(of: shape) : nil,
+            lists: lists
+        )
+    }
+
     /// Writes a row over what is held of its id.
     ///
     /// An older version than the held one is ignored.
@@ -135,6 +147,17 @@ public final class ResidentShard {
             + (bitWidth > 0 ? BitRows.bytesPerRow(width: bitWidth, similarity: similarity) : 0)
             + (hasLists ? 4 : 0)
         return row + (row + 31) / 32
+    }
+
+    /// About what one row of a collection costs, its sign bits included.
+    public static func bytesPerRow(_ shape: CollectionShape) -> Int {
+        bytesPerRow(
+            residentWidth: shape.residentWidth,
+            precision: shape.residentPrecision,
+            bitWidth: shape.planSpace.bitWidth,
+            similarity: shape.similarity,
+            hasLists: shape.index.kind == .ivf
+        )
     }
 
     /// Doubling would break the bound on memory of a shard that lives long; a shard that loads gives back at its seal.

@@ -27,7 +27,7 @@ public struct ShortlistColumns: Sendable, Hashable {
 ///   - queryCount: Number of queries.
 ///   - steps: The resident steps of a plan, at least one; the first one's keep bounds the answer, all are scored.
 ///   - probed: By query, the inverted lists whose rows are scanned, see ``CoarseLists/probed(by:width:probes:)``; nil:
-///     all rows are. The shards then have the lists, and the first step is none of bits.
+///     all rows are. The shards then have the lists.
 /// - Returns: By query, at most `steps[0].keep` rows, best first by the first step.
 public func scanShortlist(
     shards: [(shard: UInt16, rows: ResidentShard)],
@@ -72,8 +72,12 @@ package func scanShortlist(
     if let probed {
         precondition(listed.count == shards.count && probed.count == queryCount, "lists for every shard and query")
         let best = TopRows(queryCount: queryCount, keep: steps[0].keep, rowLimit: tables.rowCount, path: path)
-        guard case .blocks(let queries) = prepared[0] else { preconditionFailure("a bit step reads no lists") }
-        scanLists(listed, tables, probed: probed, queries: queries, into: best)
+        switch prepared[0] {
+        case .blocks(let queries):
+            scanLists(listed, tables, probed: probed, by: QuerySubset(of: queries, into: best))
+        case .bits(let queries):
+            scanLists(listed, tables, probed: probed, by: BitQuerySubset(of: queries, into: best))
+        }
         rankings = best.rankings()
     } else {
         rankings = TopRows.ranked(

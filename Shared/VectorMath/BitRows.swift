@@ -23,6 +23,12 @@ public struct BitRotation: Sendable, Hashable {
         self.width = width
     }
 
+    /// The rotation of a collection, whether or not its sign bits are held; nil where its head is too wide for any.
+    public init?(of shape: CollectionShape) {
+        guard shape.storedHeadWidth <= Self.widthMax else { return nil }
+        self.init(seed: shape.signSeed, width: shape.storedHeadWidth)
+    }
+
     /// Words of a row's bits.
     public var wordCount: Int { Self.words(width) }
 
@@ -137,6 +143,39 @@ package final class BitRows {
     /// What ``bitScore(codes:bits:rowRoot:similarity:)`` takes of the row at a position.
     package func root(at position: Int) -> Float { similarity == .dot ? roots.base[position] : 0 }
 
+    /// Lends the blocks that hold the positions of a range; what lies outside it is not live there.
+    fileprivate func withRows(
+        _ directory: RowDirectory,
+        _ range: Range<Int>,
+        live: (Int) -> UInt16,
+        firstRow: Int,
+        _ body: (UnsafePointer<mrl_bit_rows>) -> Void
+    ) {
+        precondition(range.upperBound <= directory.count, "a range of other rows")
+        let laneBlock = RowDirectory.blockRows
+        let start = range.lowerBound / Self.blockRows * Self.blockRows
+        let blocks = start / laneBlock...(range.upperBound - 1) / laneBlock
+        withUnsafeTemporaryAllocation(of: UInt16.self, capacity: blocks.count) { masks in
+            for (place, block) in blocks.enumerated() {
+                let from = max(range.lowerBound - block * laneBlock, 0)
+                let upTo = min(range.upperBound - block * laneBlock, laneBlock)
+                let inside = from < upTo ? UInt16(truncatingIfNeeded: (1 << upTo) - (1 << from)) : 0
+                masks[place] = inside == 0 ? 0 : live(block) & inside
+            }
+            var rows = mrl_bit_rows(
+                blocks: self.blocks.base + start * rotation.wordCount * 8,
+                roots: similarity == .dot ? roots.base + start : roots.base,
+                ids: directory.ids + start,
+                live: masks.baseAddress,
+                row_count: range.upperBound - start,
+                words: rotation.wordCount,
+                first_row: UInt32(firstRow + start),
+                pass: TopRows.Pass.all.rawValue
+            )
+            body(&rows)
+        }
+    }
+
     fileprivate func withRows(
         _ directory: RowDirectory,
         firstRow: Int,
@@ -162,13 +201,13 @@ package final class BitRows {
 
 /// A batch of queries prepared for one bit stage.
 package struct BitQueries {
-    private let rotation: BitRotation
-    private let similarity: Similarity
-    private let path: KernelPath
+    fileprivate let rotation: BitRotation
+    fileprivate let similarity: Similarity
+    fileprivate let path: KernelPath
     private let count: Int
-    private let words: Int
+    fileprivate let words: Int
     private var codes: [[Int8]] = []
-    private let tables: [UInt8]
+    fileprivate let tables: [UInt8]
 
     // heads: row-major, `count` stored heads of the rotation's width.
     package init(
@@ -231,5 +270,65 @@ package struct BitQueries {
             rowRoot: rows.root(at: position),
             similarity: similarity
         )
+    }
+}
+
+/// Some queries of a batch at a bit stage; see ``QuerySubset``.
+package final class BitQuerySubset: SubsetScan {
+    private let queries: BitQueries
+    private let best: TopRows
+    private let tableBytes: Int
+    private let tables: UnsafeMutablePointer<UInt8>
+    private let cuts: UnsafeMutablePointer<UInt16>
+    private let selections: UnsafeMutablePointer<mrl_selection>
+    private var members: [Int] = []
+
+    package init(of queries: BitQueries, into best: TopRows) {
+        self.queries = queries
+        self.best = best
+        let count = max(1, best.queryCount)
+        tableBytes = queries.words * 256
+        tables = .allocate(capacity: count * tableBytes)
+        cuts = .allocate(capacity: count)
+        selections = .allocate(capacity: count)
+    }
+
+    deinit {
+        tables.deallocate()
+        cuts.deallocate()
+        selections.deallocate()
+    }
+
+    package func choose(_ members: some Collection<Int>) {
+        self.members = Array(members)
+        queries.tables.withUnsafeBufferPointer { all in
+            for (place, query) in self.members.enumerated() {
+                (tables + place * tableBytes).update(from: all.baseAddress! + query * tableBytes, count: tableBytes)
+                selections[place] = best.selections[query]
+            }
+        }
+    }
+
+    package func scan(_ rows: BlockedRows, _ range: Range<Int>, live: ((Int) -> UInt16)?, firstRow: Int) {
+        guard !range.isEmpty, !members.isEmpty else { return }
+        guard let bits = rows.bits, bits.rotation == queries.rotation, bits.similarity == queries.similarity else {
+            preconditionFailure("rows of another rotation")
+        }
+        let present = rows.directory.live
+        bits.withRows(rows.directory, range, live: live ?? { present[$0] }, firstRow: firstRow) { rows in
+            var queries = mrl_bit_queries(
+                tables: tables,
+                cuts: cuts,
+                count: members.count,
+                words: self.queries.words,
+                cosine: self.queries.similarity == .cosine
+            )
+            mrl_scan_bits(self.queries.path.checkedNumber, rows, &queries, selections)
+        }
+    }
+
+    package func finish() {
+        for (place, query) in members.enumerated() { best.selections[query] = selections[place] }
+        members = []
     }
 }

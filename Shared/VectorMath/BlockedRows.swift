@@ -292,7 +292,18 @@ package struct BlockQueries {
 /// Some queries of a batch, put side by side for a scan of rows that only they are interested in.
 ///
 /// One object serves a whole batch: memory for all queries is taken once.
-package final class QuerySubset {
+package protocol SubsetScan: AnyObject {
+    /// Chooses the queries by number; to be followed by scans, then ``finish()``.
+    func choose(_ members: some Collection<Int>)
+    /// Offers the rows of a range to the chosen queries' rankings; `live` lends the mask of a block of 16, nil: all
+    /// rows that are there.
+    func scan(_ rows: BlockedRows, _ range: Range<Int>, live: ((Int) -> UInt16)?, firstRow: Int)
+    /// Gives the rankings back.
+    func finish()
+}
+
+/// Some queries of a batch at a step over codes or floats.
+package final class QuerySubset: SubsetScan {
     private let queries: BlockQueries
     private let best: TopRows
     private let codes: UnsafeMutablePointer<Int8>
@@ -324,7 +335,6 @@ package final class QuerySubset {
         selections.deallocate()
     }
 
-    /// Chooses the queries by number; to be followed by scans, then ``finish()``.
     package func choose(_ members: some Collection<Int>) {
         self.members = Array(members)
         for (place, query) in self.members.enumerated() {
@@ -339,8 +349,7 @@ package final class QuerySubset {
         }
     }
 
-    /// Offers the rows of a range to the chosen queries' rankings; `live` lends the mask of a block.
-    package func scan(_ rows: BlockedRows, _ range: Range<Int>, live: ((Int) -> UInt16)? = nil, firstRow: Int) {
+    package func scan(_ rows: BlockedRows, _ range: Range<Int>, live: ((Int) -> UInt16)?, firstRow: Int) {
         guard !range.isEmpty, !members.isEmpty else { return }
         let present = rows.directory.live
         rows.withRows(range, live: live ?? { present[$0] }, firstRow: firstRow) { rows in
@@ -357,7 +366,6 @@ package final class QuerySubset {
         }
     }
 
-    /// Gives the rankings back.
     package func finish() {
         for (place, query) in members.enumerated() { best.selections[query] = selections[place] }
         members = []

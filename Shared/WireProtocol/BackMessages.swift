@@ -359,6 +359,8 @@ public struct WireShape: Sendable, Hashable {
     public var residentPrecision: Precision
     /// Sign bits are held beside.
     public var holdsSigns: Bool
+    /// Starts the rotation that they are the signs of.
+    public var signSeed: UInt64
     /// How rows are found.
     public var index: CollectionIndex
     /// Change of basis.
@@ -381,6 +383,7 @@ public struct WireShape: Sendable, Hashable {
         residentWidth = shape.residentWidth
         residentPrecision = shape.residentPrecision
         holdsSigns = shape.holdsSigns
+        signSeed = shape.signSeed
         index = shape.index
         rotation = shape.rotation
         learntRotation = shape.learntRotation
@@ -401,6 +404,7 @@ public struct WireShape: Sendable, Hashable {
             residentWidth: residentWidth,
             residentPrecision: residentPrecision,
             holdsSigns: holdsSigns,
+            signSeed: signSeed,
             index: index,
             rotation: rotation,
             learntRotation: learntRotation,

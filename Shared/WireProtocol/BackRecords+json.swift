@@ -322,7 +322,8 @@ extension WireShape {
             .init("matryoshka", .bool(isMatryoshka)), .init("similarity", .string(similarity.rawValue)),
             .init("stored_head_width", integer(storedHeadWidth)), .init("resident_width", integer(residentWidth)),
             .init("resident_precision", .string(residentPrecision.rawValue)),
-            .init("resident_signs", .bool(holdsSigns)), .init("index", index.json),
+            .init("resident_signs", .bool(holdsSigns)), .init("sign_seed", integer(signSeed)),
+            .init("index", index.json),
             .init("rotation", .string(rotation.rawValue)), .init("learnt_rotation", integer(learntRotation)),
             .init("generation", integer(generation)),
         ])
@@ -343,6 +344,7 @@ extension WireShape {
                 residentWidth: try json.integer("resident_width"),
                 residentPrecision: try json.word("resident_precision"),
                 holdsSigns: try json.bool("resident_signs"),
+                signSeed: try json.integer("sign_seed"),
                 index: try CollectionIndex(json: index),
                 rotation: try json.word("rotation"),
                 learntRotation: try json.integer("learnt_rotation"),
@@ -352,7 +354,8 @@ extension WireShape {
         // A worker sizes its rows by these.
         guard smallestDimensions >= 1, smallestDimensions <= dimensions, storedHeadWidth <= dimensions,
             residentWidth >= 1, residentWidth <= storedHeadWidth, self.index.lists <= CollectionIndex.listsMax,
-            self.index.coarseDimensions <= storedHeadWidth, self.index.links <= CollectionIndex.linksMax
+            self.index.coarseDimensions <= storedHeadWidth, self.index.links <= CollectionIndex.linksMax,
+            !holdsSigns || shape.canHoldSigns
         else { throw .badPayload("shape of \(name) has impossible widths") }
     }
 }

@@ -16,7 +16,7 @@ extension ClusterTests {
                 smallestDimensions: 8,
                 similarity: .cosine,
                 storedHeadWidth: 64,
-                residency: ResidencyChange(width: 48, precision: .int8)
+                residency: ResidencyChange(width: 48, precision: .int8, holdsSigns: true)
             ),
             CreateCollection(
                 name: "dot8",
@@ -24,7 +24,7 @@ extension ClusterTests {
                 smallestDimensions: 8,
                 similarity: .dot,
                 storedHeadWidth: 64,
-                residency: ResidencyChange(width: 64, precision: .int8)
+                residency: ResidencyChange(width: 64, precision: .int8, holdsSigns: true)
             ),
             CreateCollection(
                 name: "cosine32",
@@ -60,6 +60,19 @@ extension ClusterTests {
             // Everything is kept.
             [Stage(dimensions: 16, keep: 4_000), Stage(dimensions: 96, keep: 4_000)],
             [Stage(dimensions: 32, keep: 1), Stage(dimensions: 96, keep: 1)],
+            // Funnels of precisions: sign bits first, or after a few codes; wider than H.
+            [
+                Stage(dimensions: 48, keep: 400, precision: .bit), Stage(dimensions: 48, keep: 150),
+                Stage(dimensions: 48, keep: 90, precision: .float16),
+                Stage(dimensions: 48, keep: 50, precision: .float32), Stage(dimensions: 96, keep: 10),
+            ],
+            [Stage(dimensions: 64, keep: 300, precision: .bit), Stage(dimensions: 96, keep: 12)],
+            [
+                Stage(dimensions: 8, keep: 500), Stage(dimensions: 33, keep: 100, precision: .bit),
+                Stage(dimensions: 80, keep: 60, precision: .float16), Stage(dimensions: 95, keep: 7),
+            ],
+            // Exhaustive on rounded rows.
+            [Stage(dimensions: 80, keep: 100, precision: .float16), Stage(dimensions: 96, keep: 10)],
         ]
 
         static func knownSearches(_ truth: Truth, _ queries: [[Float]]) throws -> [KnownSearch] {
@@ -69,6 +82,8 @@ extension ClusterTests {
                 let isRepeated =
                     plan.map { zip($0, $0.dropFirst()).contains { $0.dimensions == $1.dimensions } } ?? false
                 if isRepeated && truth.shape.residentPrecision == .float32 { continue }
+                let asksForBits = plan?.contains { $0.precision == .bit } ?? false
+                if asksForBits && !truth.shape.holdsSigns { continue }
                 let some =
                     number == 9
                     ? [queries[0]] : [queries[number % queries.count], queries[(number + 3) % queries.count]]

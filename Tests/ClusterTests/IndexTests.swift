@@ -35,7 +35,13 @@ extension ClusterTests {
                     name: "lists",
                     dimensions: Self.dimensions,
                     smallestDimensions: 8,
-                    residency: ResidencyChange(width: 32, index: .ivf, lists: 40, coarseDimensions: 24)
+                    residency: ResidencyChange(
+                        width: 32,
+                        holdsSigns: true,
+                        index: .ivf,
+                        lists: 40,
+                        coarseDimensions: 24
+                    )
                 ),
                 corpus
             )
@@ -54,15 +60,18 @@ extension ClusterTests {
                 Array(learnt.values[$0 * learnt.columnCount..<($0 + 1) * learnt.columnCount])
             }
             let plan = [(16, 200), (32, 60), (64, 10)].map { Stage(dimensions: $0.0, keep: $0.1) }
+            let bits = [Stage(dimensions: 16, keep: 200, precision: .bit)] + plan.dropFirst()
             let queries = corpus.queries(6, seed: 32)
             func check(_ place: Comment) throws {
                 let truth = try cluster.truth(shape)
                 for (number, query) in queries.enumerated() {
                     let probes = [1, 2, 5, 10, 40, 3][number]
-                    let known = try Self.known(truth, centroids, query, probes: probes, plan: plan)
-                    let reply = try client.search(known.request)
-                    #expect(known.fault(in: reply) == nil, place)
-                    #expect(reply.index == .ivf && !reply.isProven)
+                    for plan in [plan, bits] {
+                        let known = try Self.known(truth, centroids, query, probes: probes, plan: plan)
+                        let reply = try client.search(known.request)
+                        #expect(known.fault(in: reply) == nil, place)
+                        #expect(reply.index == .ivf && !reply.isProven)
+                    }
                 }
             }
             try check("1 worker")

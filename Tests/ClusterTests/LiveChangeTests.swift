@@ -100,6 +100,66 @@ extension ClusterTests {
             #expect(isSettled, "\(workers)")
         }
 
+        @Test("sign bits come and go while a collection serves: plans of bits are refused by name where there are none")
+        func signs() throws {
+            let cluster = try TestCluster(shortlists: 2)
+            let corpus = SyntheticCorpus(rows: 1_500, dimensions: 96, seed: 91)
+            let shape = try cluster.fill(
+                CreateCollection(
+                    name: "signs",
+                    dimensions: 96,
+                    smallestDimensions: 8,
+                    residency: ResidencyChange(width: 32)
+                ),
+                corpus
+            )
+            try cluster.waitUntilServing(shape, rows: corpus.count)
+            let client = try cluster.client()
+            var signed = shape
+            signed.holdsSigns = true
+            let truth = try cluster.truth(shape)
+            let queries = corpus.queries(8, seed: 92)
+            let plain = try queries.map { try truth.answer(to: SearchRequest("signs", [$0])) }
+            let bits = [
+                Stage(dimensions: 96, keep: 300, precision: .bit), Stage(dimensions: 96, keep: 10, precision: .float32),
+            ]
+            let known = try truth.asking(signed).answer(to: SearchRequest("signs", queries, plan: bits))
+            let load = SearchLoad(cluster.front(), plain, perSecond: 100)
+            for (number, isHeld) in [false, true, false, true].enumerated() {
+                if number > 0 {
+                    let change = ResidencyChange(holdsSigns: isHeld)
+                    _ = try client.object(.collections(.configure(name: "signs", change)))
+                }
+                let wanted = shape.generation + UInt32(number)
+                let isSwitched = try poll(seconds: 20) {
+                    try client.search(plain[0].request).generation == wanted
+                }
+                #expect(isSwitched, "generation \(wanted)")
+                if isHeld {
+                    let reply = try client.search(known.request)
+                    #expect(known.fault(in: reply) == nil, "generation \(wanted)")
+                } else {
+                    let refusal = try client.refusal(.search(known.request))
+                    #expect(refusal?.code == .unsupported && refusal?.field == "plan[0].precision")
+                }
+            }
+            let result = load.stop()
+            #expect(result.faults.isEmpty, "\(result.faults.prefix(3))")
+            #expect(result.answered == result.sent && result.answered > 50)
+            // A graph has no use for them.
+            let graph = ResidencyChange(index: .hnsw)
+            let refusal = try client.refusal(.collections(.configure(name: "signs", graph)))
+            #expect(refusal?.code == .unsupported && refusal?.field == "index")
+            let wide = CreateCollection(
+                name: "wide",
+                dimensions: 4_096,
+                storedHeadWidth: 4_096,
+                residency: ResidencyChange(holdsSigns: true)
+            )
+            let tooWide = try client.refusal(.collections(.create(wide)))
+            #expect(tooWide?.code == .unsupported && tooWide?.field == "resident_signs")
+        }
+
         @Test("an alias switches at once, and a dropped collection is gone from workers and tables")
         func aliasAndDrop() throws {
             let cluster = try TestCluster(shortlists: 2)

@@ -94,6 +94,33 @@ struct PlanTests {
         #expect(refusal([(64, 900, nil), (64, 100, .bit), (256, 10, nil)], in: space)?.field == "plan[1].dimensions")
     }
 
+    @Test("a collection that holds sign bits allows them at up to its stored head's width, but beside no graph")
+    func heldBits() {
+        var shape = CollectionShape(
+            collection: 1,
+            name: "signs",
+            model: "",
+            dimensions: 256,
+            smallestDimensions: 8,
+            isMatryoshka: true,
+            similarity: .cosine,
+            storedHeadWidth: 128,
+            residentWidth: 64,
+            residentPrecision: .int8,
+            generation: 1
+        )
+        #expect(shape.planSpace.bitWidth == 0)
+        shape.holdsSigns = true
+        #expect(shape.planSpace.bitWidth == 128)
+        shape.index.kind = .ivf
+        #expect(shape.planSpace.bitWidth == 128)
+        shape.index.kind = .hnsw
+        #expect(shape.planSpace.bitWidth == 0)
+        shape.index.kind = .flat
+        shape.storedHeadWidth = CollectionShape.signWidthMax + 1
+        #expect(shape.planSpace.bitWidth == 0)
+    }
+
     @Test("a model that is not Matryoshka allows its full size alone")
     func notMatryoshka() throws {
         var space = space

@@ -44,6 +44,59 @@ struct RerankJobTests {
         queries = (0..<2).map { _ in random.vector(Self.dimensions) }
     }
 
+    @Test("a newer row is scored anew at its bit stage too, also by a worker that knows a generation without bits")
+    func bits() {
+        var shape = Self.shape
+        shape.signSeed = 77
+        let plan = ResolvedPlan(
+            steps: [
+                .init(dimensions: 16, keep: 60, precision: .bit), .init(dimensions: 16, keep: 40, precision: .int8),
+                .init(dimensions: 24, keep: 30, precision: .float16),
+                .init(dimensions: 48, keep: 10, precision: .float32),
+            ],
+            residentCount: 2
+        )
+        func oracle(_ rows: [Oracle.Row]) -> Oracle {
+            Oracle(rows: rows, storedHeadWidth: Self.storedWidth, similarity: .cosine, rotationSeed: shape.signSeed)
+        }
+        let seen = queries.map { query -> CandidateColumns in
+            let best = oracle(rows).stages(query: query, steps: [plan.steps[0]])[0]
+            return CandidateColumns(
+                ids: best.map(\.id),
+                versions: best.map(\.version),
+                shards: best.map { shard(ofRow: $0.id) },
+                scores: plan.steps[..<2].map { step in
+                    best.map { oracle(rows).score(id: $0.id, query: query, step: step)! }
+                }
+            )
+        }
+        let command = RerankCommand(
+            plan: plan,
+            firstStep: 2,
+            isWhole: false,
+            withPayload: false,
+            queryCount: queries.count,
+            width: Self.dimensions,
+            queries: queries.flatMap { $0 },
+            candidates: seen
+        )
+        #expect(RerankJob.fault(command, shape) == nil)
+        var random = SeededGenerator(seed: 10)
+        let newer = rows.map { row in
+            row.id % 3 == 0 ? Oracle.Row(id: row.id, version: 4, vector: random.vector(Self.dimensions)) : row
+        }
+        var job = RerankJob(command, shape)
+        job.score(held(newer) { _ in true })
+        #expect(!job.hasPending)
+        #expect(job.rescoredNewer > 0)
+        let now = oracle(newer)
+        for (columns, query) in zip(job.results(), queries) {
+            for (step, scores) in columns.scores.enumerated() {
+                #expect(scores == columns.ids.map { now.score(id: $0, query: query, step: plan.steps[step])! })
+            }
+        }
+    }
+
     private func shard(ofRow id: Int64) -> UInt16 { UInt16(id % 5) }
 
     private var oracle: Oracle { Oracle(rows: rows, storedHeadWidth: Self.storedWidth, similarity: .cosine) }

@@ -150,6 +150,9 @@ struct BitScanTests {
         }
     }
 
+    @Test("the widest head that collections may have bits of is the widest that the engine has")
+    func widest() { #expect(CollectionShape.signWidthMax == BitRotation.widthMax) }
+
     @Test("a full vector has the bit score of its resident row", arguments: Similarity.allCases)
     func fullVectors(similarity: Similarity) {
         var random = SeededGenerator(seed: 5)

@@ -136,6 +136,8 @@ struct InvertedListsTests {
 private final class ListedTable {
     typealias Tests = InvertedListsTests
 
+    static let rotationSeed: UInt64 = 77
+
     let shape: ShardShape
     let centroids: [[Float]]
     let lists: CoarseLists
@@ -158,6 +160,7 @@ private final class ListedTable {
                 residentWidth: Tests.residentWidth,
                 precision: shape.precision,
                 similarity: shape.similarity,
+                rotation: BitRotation(seed: Self.rotationSeed, width: Tests.storedWidth),
                 lists: lists
             )
             return (UInt16(number), shard)
@@ -184,8 +187,11 @@ private final class ListedTable {
         var queries: [[Float]] = []
         for _ in 0..<9 { queries.append(random.vector(Tests.storedWidth)) }
         let flat = queries.flatMap { $0 }
-        for (probes, dimensions, keep) in [(1, 24, 10), (4, 7, 50), (17, 23, 400)] {
-            let step = ResolvedPlan.Step(dimensions: dimensions, keep: keep, precision: shape.precision)
+        for (probes, dimensions, keep, precision) in [
+            (1, 24, 10, shape.precision), (4, 7, 50, shape.precision), (17, 23, 400, shape.precision),
+            (1, 40, 10, .bit), (5, 30, 60, .bit), (17, 40, 400, .bit),
+        ] {
+            let step = ResolvedPlan.Step(dimensions: dimensions, keep: keep, precision: precision)
             let probed = lists.probed(by: flat.span, width: Tests.storedWidth, probes: probes)
             let got = scanShortlist(
                 shards: shards,
@@ -202,7 +208,8 @@ private final class ListedTable {
                 let oracle = Oracle(
                     rows: inside,
                     storedHeadWidth: Tests.storedWidth,
-                    similarity: shape.similarity
+                    similarity: shape.similarity,
+                    rotationSeed: Self.rotationSeed
                 )
                 let expected = oracle.stages(query: vector, steps: [step])[0]
                 #expect(got[query].ids == expected.map(\.id), note)

@@ -83,6 +83,38 @@ struct ResidentShardTests {
         }
     }
 
+    @Test("what a row costs counts its sign bits", arguments: Similarity.allCases, CollectionIndex.Kind.allCases)
+    func memoryOfSigns(similarity: Similarity, index: CollectionIndex.Kind) {
+        var shape = CollectionShape(
+            collection: 1,
+            name: "signs",
+            model: "",
+            dimensions: 100,
+            smallestDimensions: 8,
+            isMatryoshka: true,
+            similarity: similarity,
+            storedHeadWidth: 100,
+            residentWidth: 32,
+            residentPrecision: .int8,
+            holdsSigns: true,
+            signSeed: 5,
+            index: CollectionIndex(kind: index),
+            generation: 1
+        )
+        // No graph has any.
+        guard index != .hnsw else { return }
+        let shard = ResidentShard(shape: shape)
+        var random = SeededGenerator(seed: 10)
+        let vector = random.vector(100)
+        let count = 20_000
+        for id in 0..<Int64(count) { shard.upsert(id: id, version: 1, head: vector.span) }
+        shard.seal()
+        #expect(shard.residentBytes <= count * ResidentShard.bytesPerRow(shape))
+        let withSigns = ResidentShard.bytesPerRow(shape)
+        shape.holdsSigns = false
+        #expect(withSigns - ResidentShard.bytesPerRow(shape) >= (similarity == .dot ? 20 : 16))
+    }
+
     @Test(
         "a row costs at most 84 bytes at 64 resident int8 dimensions, in any order of loading",
         arguments: [true, false]

@@ -143,6 +143,7 @@ struct CollectionsCommand: ParsableCommand {
                   mrl collections configure articles --precision float32
                   mrl collections configure articles --index ivf --lists 1024
                   mrl collections configure articles --index hnsw
+                  mrl collections configure articles --signs true
                 """
         )
 
@@ -168,7 +169,7 @@ struct CollectionsCommand: ParsableCommand {
 struct ResidencyOptions: ParsableArguments {
     @Option(help: "Dimensions, at most the stored head's.") var resident: Int?
     @Option(help: "int8 or float32.") var precision: Precision?
-    @Option(help: "true: sign bits too, for plan stages of precision bit.") var signs: Bool?
+    @Option(help: "true: sign bits too, for plan stages of precision bit (64:4000:bit,64:400,256:10).") var signs: Bool?
     @Option(help: "flat (scan all), ivf (scan the nearest lists) or hnsw (walk a graph; approximate).")
     var index: CollectionIndex.Kind?
     @Option(help: "ivf: number of lists; by default chosen by the number of rows.") var lists: Int?

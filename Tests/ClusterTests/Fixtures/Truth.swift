@@ -55,7 +55,12 @@ struct Truth: Sendable {
         self.shape = shape
         self.rows = rows
         self.externalIDs = externalIDs
-        oracle = Oracle(rows: rows, storedHeadWidth: shape.storedHeadWidth, similarity: shape.similarity)
+        oracle = Oracle(
+            rows: rows,
+            storedHeadWidth: shape.storedHeadWidth,
+            similarity: shape.similarity,
+            rotationSeed: shape.holdsSigns ? shape.signSeed : nil
+        )
     }
 
     /// Reads everything.
@@ -82,6 +87,7 @@ struct Truth: Sendable {
 
     /// The same rows under other settings of H and precision.
     func asking(_ shape: CollectionShape) -> Truth {
+        if shape.holdsSigns != self.shape.holdsSigns { return Truth(shape, rows, externalIDs) }
         var changed = self
         changed.shape = shape
         return changed
