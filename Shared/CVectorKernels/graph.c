@@ -18,6 +18,8 @@ enum {
     BATCH = 2 * LINKS_MAX + 1,
     // A repair looks no further than this behind a node's links.
     BEHIND_MAX = 1024,
+    // Nodes of layer 1 that a walk on the lowest layer sets out from: one alone may stand in a cluster without a way out.
+    SEEDS = 32,
 };
 
 typedef _Atomic uint32_t link_word;
@@ -62,7 +64,7 @@ struct mrl_graph {
 };
 
 typedef struct {
-    uint64_t *items; // ordered key of the score, then ~node: greater is better
+    uint64_t *items; // ordered key of the score, then the node in the query's order of ties: greater is better
     size_t count, capacity;
 } ranking;
 
@@ -347,8 +349,16 @@ static void unlock_list(mrl_graph *graph, uint32_t node) {
 
 // Rankings
 
-static inline uint64_t rank(float score, uint32_t node) { return (uint64_t)score_key(score) << 32 | (uint32_t)~node; }
-static inline uint32_t node_of(uint64_t item) { return ~(uint32_t)item; }
+// Ties go in another order for each query, so that of many copies of a row each is chosen by some.
+#define SPREAD 0x9E3779B1u
+#define GATHER 0x0E8B2F51u // SPREAD times this is 1
+#define SALT 0x85EBCA6Bu
+static inline uint64_t rank(const mrl_graph_query *query, float score, uint32_t node) {
+    return (uint64_t)score_key(score) << 32 | (uint32_t)((node ^ query->salt) * SPREAD);
+}
+static inline uint32_t node_of(const mrl_graph_query *query, uint64_t item) {
+    return (uint32_t)item * GATHER ^ query->salt;
+}
 static inline uint32_t key_of(uint64_t item) { return (uint32_t)(item >> 32); }
 
 static inline void reserve(ranking *heap, size_t capacity) {
@@ -415,7 +425,7 @@ static void sort_best_first(uint64_t *items, size_t count) { qsort(items, count,
 
 static mrl_graph_query query_of(const mrl_graph *graph, uint32_t node) {
     const void *row = row_of(graph, node);
-    mrl_graph_query query = {row, 0, graph->width};
+    mrl_graph_query query = {row, 0, graph->width, node * SALT};
     if (!graph->cosine) {
         query.factor = record_of(graph, node)->scale;
     } else if (graph->is_float) {
@@ -509,12 +519,12 @@ static void walk(const mrl_graph *graph, mrl_walker *walker, const mrl_graph_que
     open->count = 0;
     reserve(open, seed_count);
     for (size_t i = 0; i < seed_count; i++) {
-        if (visit(walker, node_of(seeds[i]))) push_open(open, seeds[i]);
+        if (visit(walker, node_of(query, seeds[i]))) push_open(open, seeds[i]);
     }
     // The seeds may lie in `best` itself.
     best->count = 0;
     for (size_t i = 0; i < open->count; i++) {
-        if (admits(graph, node_of(open->items[i]), filter)) offer_best(best, open->items[i], effort);
+        if (admits(graph, node_of(query, open->items[i]), filter)) offer_best(best, open->items[i], effort);
     }
     while (open->count > 0) {
         uint64_t next = pop_open(open);
@@ -522,7 +532,7 @@ static void walk(const mrl_graph *graph, mrl_walker *walker, const mrl_graph_que
         uint32_t nodes[2 * LINKS_MAX];
         float scores[2 * LINKS_MAX];
         size_t count = 0;
-        link_word *list = list_of(graph, node_of(next), layer);
+        link_word *list = list_of(graph, node_of(query, next), layer);
         for (uint32_t i = 0; i < room; i++) {
             uint32_t node = atomic_load_explicit(&list[i], memory_order_acquire);
             if (node == MRL_NODE_NONE) break;
@@ -532,13 +542,13 @@ static void walk(const mrl_graph *graph, mrl_walker *walker, const mrl_graph_que
         }
         score_nodes(graph, query, nodes, count, scores);
         for (size_t i = 0; i < count; i++) {
-            uint64_t item = rank(scores[i], nodes[i]);
+            uint64_t item = rank(query, scores[i], nodes[i]);
             if (best->count == effort && item < best->items[0]) continue;
             push_open(open, item);
             if (admits(graph, nodes[i], filter)) offer_best(best, item, effort);
         }
         if (open->count > 0) {
-            const char *ahead = (const char *)list_of(graph, node_of(open->items[0]), layer);
+            const char *ahead = (const char *)list_of(graph, node_of(query, open->items[0]), layer);
             for (size_t i = 0; i < room * sizeof(link_word); i += 64) __builtin_prefetch(ahead + i);
         }
     }
@@ -554,14 +564,14 @@ static uint64_t descend(const mrl_graph *graph, const mrl_graph_query *query, ui
             uint32_t nodes[LINKS_MAX];
             float scores[LINKS_MAX];
             size_t count = 0;
-            link_word *list = list_of(graph, node_of(best), layer);
+            link_word *list = list_of(graph, node_of(query, best), layer);
             for (; count < graph->links; count++) {
                 nodes[count] = atomic_load_explicit(&list[count], memory_order_acquire);
                 if (nodes[count] == MRL_NODE_NONE) break;
             }
             score_nodes(graph, query, nodes, count, scores);
             for (size_t i = 0; i < count; i++) {
-                uint64_t item = rank(scores[i], nodes[i]);
+                uint64_t item = rank(query, scores[i], nodes[i]);
                 if (item <= best) continue;
                 best = item;
                 moved = true;
@@ -574,23 +584,44 @@ static uint64_t descend(const mrl_graph *graph, const mrl_graph_query *query, ui
 static uint64_t ranked_node(const mrl_graph *graph, const mrl_graph_query *query, uint32_t node) {
     float score;
     score_nodes(graph, query, &node, 1, &score);
-    return rank(score, node);
+    return rank(query, score, node);
+}
+
+// Leaves in walker->best where to begin on the lowest layer.
+static void find_seeds(const mrl_graph *graph, mrl_walker *walker, const mrl_graph_query *query, uint32_t entry,
+                       uint32_t effort) {
+    unsigned highest = record_of(graph, entry)->level;
+    uint64_t seed = descend(graph, query, ranked_node(graph, query, entry), highest, highest > 0);
+    ranking *best = &walker->best;
+    reserve(best, 1);
+    if (highest > 0) walk(graph, walker, query, &seed, 1, effort < SEEDS ? effort : SEEDS, 1, NULL);
+    else best->count = 0;
+    if (best->count == 0) best->items[best->count++] = seed;
 }
 
 // Links
 
-// Algorithm 4 without extension: of candidates, best first, those that are nearer to the node than to any chosen one.
-static size_t choose(const mrl_graph *graph, const uint64_t *candidates, size_t count, size_t room, uint32_t *chosen) {
-    size_t size = 0;
+// Algorithm 4 without extension: of candidates, best first, those that are nearer to the node than to any chosen one,
+// and of copies one; room that is left goes to the nearest others.
+static size_t choose(const mrl_graph *graph, const mrl_graph_query *of, const uint64_t *candidates, size_t count,
+                     size_t room, uint32_t *chosen) {
+    size_t size = 0, left_count = 0;
+    uint32_t left[2 * LINKS_MAX];
     for (size_t i = 0; i < count && size < room; i++) {
-        uint32_t node = node_of(candidates[i]);
+        uint32_t node = node_of(of, candidates[i]);
         float scores[2 * LINKS_MAX];
         mrl_graph_query query = query_of(graph, node);
         score_nodes(graph, &query, chosen, size, scores);
         bool is_near = true;
-        for (size_t k = 0; k < size && is_near; k++) is_near = score_key(scores[k]) <= key_of(candidates[i]);
+        for (size_t k = 0; k < size && is_near; k++) {
+            uint32_t key = score_key(scores[k]);
+            is_near = key <= key_of(candidates[i])
+                && (key < key_of(candidates[i]) || memcmp(query.values, row_of(graph, chosen[k]), graph->row_bytes) != 0);
+        }
         if (is_near) chosen[size++] = node;
+        else if (left_count < room) left[left_count++] = node;
     }
+    for (size_t i = 0; i < left_count && size < room; i++) chosen[size++] = left[i];
     return size;
 }
 
@@ -630,9 +661,9 @@ static void link_back(mrl_graph *graph, uint32_t from, uint32_t to, unsigned lay
         nodes[count++] = to;
         mrl_graph_query query = query_of(graph, from);
         score_nodes(graph, &query, nodes, count, scores);
-        for (size_t i = 0; i < count; i++) candidates[i] = rank(scores[i], nodes[i]);
+        for (size_t i = 0; i < count; i++) candidates[i] = rank(&query, scores[i], nodes[i]);
         sort_best_first(candidates, count);
-        write_list(list, room, chosen, choose(graph, candidates, count, room, chosen));
+        write_list(list, room, chosen, choose(graph, &query, candidates, count, room, chosen));
     }
     unlock_list(graph, from);
 }
@@ -668,11 +699,16 @@ static void link_layers(mrl_graph *graph, mrl_walker *walker, uint32_t node, uin
                         uint32_t effort) {
     mrl_graph_query query = query_of(graph, node);
     unsigned highest = record_of(graph, entry)->level;
-    uint64_t seed = descend(graph, &query, ranked_node(graph, &query, entry), highest, top);
+    uint64_t seed = 0;
     ranking *best = &walker->best;
     reserve(best, effort + 1);
-    best->items[0] = seed;
-    best->count = 1;
+    if (top == 0) {
+        find_seeds(graph, walker, &query, entry, effort);
+    } else {
+        seed = descend(graph, &query, ranked_node(graph, &query, entry), highest, top);
+        best->items[0] = seed;
+        best->count = 1;
+    }
     for (unsigned layer = highest < top ? highest : top;; layer--) {
         if (best->count == 0) {
             best->items[0] = seed;
@@ -682,11 +718,11 @@ static void link_layers(mrl_graph *graph, mrl_walker *walker, uint32_t node, uin
         sort_best_first(best->items, best->count);
         size_t count = 0;
         for (size_t i = 0; i < best->count; i++) {
-            if (node_of(best->items[i]) != node) best->items[count++] = best->items[i];
+            if (node_of(&query, best->items[i]) != node) best->items[count++] = best->items[i];
         }
         best->count = count;
         uint32_t chosen[2 * LINKS_MAX];
-        size_t size = choose(graph, best->items, count, graph->links, chosen);
+        size_t size = choose(graph, &query, best->items, count, graph->links, chosen);
         link_out(graph, node, layer, chosen, size);
         for (size_t i = 0; i < size; i++) link_back(graph, chosen[i], node, layer);
         if (layer == 0) break;
@@ -733,7 +769,7 @@ static size_t look_behind(mrl_graph *graph, mrl_walker *walker, uint32_t node, c
     }
     float scores[BEHIND_MAX];
     score_nodes(graph, query, found, found_count, scores);
-    for (size_t i = 0; i < found_count; i++) candidates[i] = rank(scores[i], found[i]);
+    for (size_t i = 0; i < found_count; i++) candidates[i] = rank(query, scores[i], found[i]);
     sort_best_first(candidates, found_count);
     return found_count;
 }
@@ -755,7 +791,7 @@ void mrl_graph_repair(mrl_graph *graph, mrl_walker *walker, uint32_t node, uint3
         lock_list(graph, node);
         count = read_list(list, room, held);
         size_t behind = look_behind(graph, walker, node, &query, layer, held, count, candidates);
-        size_t size = choose(graph, candidates, behind, room, chosen);
+        size_t size = choose(graph, &query, candidates, behind, room, chosen);
         write_list(list, room, chosen, size);
         unlock_list(graph, node);
         is_thin = is_thin || behind < graph->links;
@@ -798,21 +834,22 @@ size_t mrl_graph_search(const mrl_graph *graph, mrl_walker *walker, const mrl_gr
                         uint32_t keep, const mrl_graph_filter *filter, mrl_graph_hit *hits) {
     uint32_t entry = atomic_load_explicit(&((mrl_graph *)graph)->entry, memory_order_acquire);
     if (entry == MRL_NODE_NONE) return 0;
-    uint64_t seed = descend(graph, query, ranked_node(graph, query, entry), record_of(graph, entry)->level, 0);
-    walk(graph, walker, query, &seed, 1, ef > keep ? ef : keep, 0, filter);
     ranking *best = &walker->best;
+    if (ef < keep) ef = keep;
+    find_seeds(graph, walker, query, entry, ef);
+    walk(graph, walker, query, best->items, best->count, ef, 0, filter);
     sort_best_first(best->items, best->count);
     // A row that was written anew on the way may have been met twice; its old node is dead by now.
     size_t count = 0, end = 0;
     for (; end < best->count; end++) {
-        if (state_of(graph, node_of(best->items[end])) == MRL_NODE_LIVE) best->items[count++] = best->items[end];
+        if (state_of(graph, node_of(query, best->items[end])) == MRL_NODE_LIVE) best->items[count++] = best->items[end];
     }
     // Ties at the end of `keep` go by id too.
     end = count < keep ? count : keep;
     while (end > 0 && end < count && key_of(best->items[end]) == key_of(best->items[end - 1])) end++;
     mrl_graph_hit *all = end > keep ? checked(malloc(end * sizeof *all)) : hits;
     for (size_t i = 0; i < end; i++) {
-        all[i] = hit_of(graph, node_of(best->items[i]), mrl_key_score(key_of(best->items[i])));
+        all[i] = hit_of(graph, node_of(query, best->items[i]), mrl_key_score(key_of(best->items[i])));
     }
     qsort(all, end, sizeof *all, compare_hits);
     count = end < keep ? end : keep;

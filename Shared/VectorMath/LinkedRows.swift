@@ -230,14 +230,14 @@ package final class LinkedRows: @unchecked Sendable {
             if let quantised {
                 let factor = quantised.factor(dimensions: dimensions, similarity: similarity)
                 codes.withUnsafeBytes {
-                    var query = mrl_graph_query(values: $0.baseAddress, factor: factor, dimensions: dimensions)
+                    var query = mrl_graph_query(values: $0.baseAddress, factor: factor, dimensions: dimensions, salt: 0)
                     body(&query)
                 }
             } else {
                 let prefix = values.span.extracting(first: dimensions)
                 let factor = similarity == .cosine ? floatDot(prefix, prefix, path: path).squareRoot() : 0
                 values.withUnsafeBytes {
-                    var query = mrl_graph_query(values: $0.baseAddress, factor: factor, dimensions: dimensions)
+                    var query = mrl_graph_query(values: $0.baseAddress, factor: factor, dimensions: dimensions, salt: 0)
                     body(&query)
                 }
             }

@@ -175,6 +175,35 @@ struct HeadGraphTests {
         #expect(held.recall(keep: 50, ef: nil) >= 0.95)
     }
 
+    @Test("rows with more copies than a row has links hide no others")
+    func copies() {
+        let shape = Held(rows: 0).shape
+        let originals = SyntheticCorpus(rows: 100, dimensions: 48, seed: 12)
+        let graph = HeadGraph(shape: shape)
+        let shard = GraphShard(in: graph)
+        var oracle = Oracle(storedHeadWidth: 48, similarity: .cosine)
+        for id in 0..<6_000 {
+            let vector = originals[id * 37 % 100]
+            shard.upsert(id: Int64(id), version: 1, head: vector.span)
+            oracle.upsert(Oracle.Row(id: Int64(id), version: 1, vector: vector))
+        }
+        shard.settle()
+        let step = ResolvedPlan.Step(dimensions: 40, keep: 150, precision: .int8)
+        var found = 0
+        for query in originals.queries(20, seed: 13) {
+            let got = graph.search(
+                shards: [(0, shard.owner)],
+                queries: query.span,
+                queryCount: 1,
+                steps: [step],
+                ef: nil
+            )[0]
+            let least = oracle.stages(query: query, steps: [step])[0].last?.scores[0] ?? 0
+            found += got.scores[0].count { $0 >= least }
+        }
+        #expect(found >= 20 * 150 * 95 / 100)
+    }
+
     @Test("a storm of writes to the same rows takes bounded memory, and each is found as it was written last")
     func storm() {
         let due = Due()

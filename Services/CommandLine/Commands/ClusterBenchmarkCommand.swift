@@ -18,6 +18,7 @@ struct ClusterBenchmarkCommand: ParsableCommand {
             EXAMPLES
               mrl benchmark cluster --vectors base.npy --queries queries.npy --plan 64:200,768:10
               mrl benchmark cluster --vectors base.npy --queries queries.npy --plan 32:400,512:10 --json
+              mrl benchmark cluster --vectors base.npy --queries queries.npy --index hnsw --ef 400
             """
     )
 
@@ -26,6 +27,10 @@ struct ClusterBenchmarkCommand: ParsableCommand {
     @Option(help: "Store the first rows alone.") var rows: Int?
     @Option(help: "Stages, dimensions:keep[:precision],…; may be repeated.") var plan: [PlanArgument] = []
     @Option(help: "Dimensions in memory.") var resident = 64
+    @Option(help: "How they are searched: flat, ivf or hnsw; built once the rows are there.")
+    var index: CollectionIndex.Kind = .flat
+    @Option(help: "Index ivf: lists to scan.") var probes: Int?
+    @Option(help: "Index hnsw: rows kept in view.") var ef: Int?
     @Option(help: "Shortlist workers.") var shortlists = 2
     @Option(help: "Rerank workers.") var rerankers = 1
     @Option(help: "Requests in flight of the throughput run.") var inFlight = 64
@@ -75,6 +80,7 @@ struct ClusterBenchmarkCommand: ParsableCommand {
         }
         let client = try cluster.client()
         try waitUntilSearchable(client, shape, seconds: 600)
+        if index != .flat { try build(client) }
         let filled = now() - started
         let vectors = QueryVectors(values: queries.floats(0..<queries.rows), dimensions: queries.columns)
         let measured = try plans.map { try measure($0.plan, vectors, cluster, client) }
@@ -96,13 +102,26 @@ struct ClusterBenchmarkCommand: ParsableCommand {
         }
     }
 
+    /// Changes the index, and waits until searches use it.
+    private func build(_ client: FrontClient) throws {
+        _ = try client.object(.collections(.configure(name: "benchmark", ResidencyChange(index: index))))
+        let started = now()
+        while true {
+            let collections = StatusReport(try client.object(.status)).collections
+            if let collection = collections.first, collection.index == index.rawValue, collection.next == nil { break }
+            guard now() - started < 3_600 else { throw StartupFailure("\(index.rawValue) is not built within an hour") }
+            pause(milliseconds: 50)
+        }
+        Output.note("\(index.rawValue) built in \(durationText(now() - started))")
+    }
+
     private func measure(
         _ plan: Plan,
         _ vectors: QueryVectors,
         _ cluster: OwnCluster,
         _ client: FrontClient
     ) throws -> Measured {
-        let runs = SearchRuns(client: client, collection: "benchmark")
+        let runs = SearchRuns(client: client, collection: "benchmark", effort: SearchEffort(probes: probes, ef: ef))
         let searches = (0..<vectors.count).map { runs.request(vectors[$0..<$0 + 1], plan) }
         func each(_ before: [String: Double], _ count: Int) -> [String: Double] {
             cluster.processorSeconds().reduce(into: [:]) { out, entry in
@@ -146,7 +165,7 @@ struct ClusterBenchmarkCommand: ParsableCommand {
                 let note = processor.sorted { $0.key < $1.key }.map { "\($0.key) \(fixed($0.value, 0))" }
                 var members: [JSONValue.Member] = [
                     .init("engine", .string("ours")), .init("method", .string("over ZeroMQ, \(method)")),
-                    .init("setting", .string(entry.plan.description)), .init("rows", .integer(Int64(rows))),
+                    .init("setting", .string(setting(entry.plan))), .init("rows", .integer(Int64(rows))),
                     .init("dimensions", .integer(Int64(dimensions))),
                     .init("threads", .integer(Int64(shortlists + rerankers))),
                     .init("single_p50_milliseconds", .number(latencies.milliseconds(0.5))),
@@ -182,6 +201,14 @@ struct ClusterBenchmarkCommand: ParsableCommand {
             row("\(inFlight) in flight", entry.many, entry.rate, entry.manyProcessor)
         }
         Output.line(table.text)
+    }
+
+    private func setting(_ plan: Plan) -> String {
+        var parts = [plan.description]
+        if index != .flat { parts.append(index.rawValue) }
+        if let probes { parts.append("probes \(probes)") }
+        if let ef { parts.append("ef \(ef)") }
+        return parts.joined(separator: ", ")
     }
 
     private func write(_ found: [[Int]], to path: String) throws {

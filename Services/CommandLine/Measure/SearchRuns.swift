@@ -68,6 +68,7 @@ struct Latencies {
 struct SearchRuns {
     let client: FrontClient
     let collection: String
+    var effort = SearchEffort()
 
     func request(_ query: QuerySource, _ plan: Plan, payload: Bool = false) -> SearchRequest {
         SearchRequest(
@@ -75,7 +76,8 @@ struct SearchRuns {
             query: query,
             plan: plan,
             k: plan.stages.last?.keep ?? 10,
-            withPayload: payload
+            withPayload: payload,
+            effort: effort
         )
     }
 

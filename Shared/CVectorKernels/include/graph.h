@@ -77,6 +77,7 @@ typedef struct {
     const void *values; // codes, readable to a multiple of 32, or floats
     float factor;       // root of the prefix's squared norm (cosine), scale (int8, dot)
     size_t dimensions;
+    uint32_t salt; // any; orders ties
 } mrl_graph_query;
 
 // Nodes below `wanted_count` whose owner is wanted are answers.

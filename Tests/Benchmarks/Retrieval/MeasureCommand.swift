@@ -116,25 +116,29 @@ struct MeasureCommand: ParsableCommand {
                     }
                 }
             case .hnsw:
-                let watch = Stopwatch(ofThread: false)
-                let heads = Heads(
-                    data,
-                    residentWidth: min(64, data.dimensions / 2),
-                    links: 16,
-                    constructionEffort: 100,
-                    threads: threads
-                )
-                let build = (watch.seconds, watch.processorSeconds)
-                for (keep, efforts) in [(50, [50, 100, 200]), (100, [100, 200]), (200, [200, 400]), (400, [400])] {
-                    for effort in efforts {
-                        let stages = [
-                            Stage(dimensions: heads.residentWidth, keep: keep),
-                            Stage(dimensions: data.dimensions, keep: DataSet.neighbours),
-                        ]
-                        try measure(
-                            try FlatMethod(heads: heads, vectors: vectors, stages: stages, effort: effort),
-                            build: build
-                        )
+                for width in [64, 128] where width < data.dimensions {
+                    let watch = Stopwatch(ofThread: false)
+                    let heads = Heads(
+                        data,
+                        residentWidth: width,
+                        links: 16,
+                        constructionEffort: 100,
+                        threads: threads
+                    )
+                    let build = (watch.seconds, watch.processorSeconds)
+                    for (keep, efforts) in [
+                        (50, [50, 100, 200]), (100, [100, 200, 400]), (200, [200, 400]), (400, [400]),
+                    ] {
+                        for effort in efforts {
+                            let stages = [
+                                Stage(dimensions: width, keep: keep),
+                                Stage(dimensions: data.dimensions, keep: DataSet.neighbours),
+                            ]
+                            try measure(
+                                try FlatMethod(heads: heads, vectors: vectors, stages: stages, effort: effort),
+                                build: build
+                            )
+                        }
                     }
                 }
             case .exact:
