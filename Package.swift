@@ -89,7 +89,7 @@ let package = Package(
             ]
         ),
         service("EncoderWorker", workerParts + ["Encoding"]),
-        service("ShortlistWorker", workerParts + ["Shortlist", "DocumentStore", "PostgreSQL"]),
+        service("ShortlistWorker", workerParts + ["Shortlist", "VectorMath", "DocumentStore", "PostgreSQL"]),
         service("RerankWorker", workerParts + ["Reranking", "VectorMath", "DocumentStore", "PostgreSQL"]),
         service(
             "CommandLine",

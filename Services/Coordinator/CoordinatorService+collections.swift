@@ -21,7 +21,6 @@ extension CoordinatorService {
             return
         case .create(let wanted):
             do {
-                try refuseUnserved(wanted.rotation)
                 let definition = try definition(wanted)
                 try refuseUnfitting(definition)
                 answered = definition.name
@@ -125,12 +124,6 @@ extension CoordinatorService {
             } ?? true
         guard !isServed, now + Self.answerMicroseconds < request.deadline else { return answer(name, key) }
         _ = loop.schedule(afterMicroseconds: 10_000) { [self] in answerOnceServed(name, key) }
-    }
-
-    private func refuseUnserved(_ rotation: Rotation) throws(FrontError) {
-        if rotation != .none {
-            throw FrontError(.unsupported, field: "rotation", "rotations are not learnt", allowed: "none")
-        }
     }
 
     /// What PostgreSQL would refuse too, but in the words of the request.

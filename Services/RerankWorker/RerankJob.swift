@@ -1,6 +1,7 @@
 import DocumentStore
 import Matryoshka
 import Reranking
+import VectorMath
 import WireProtocol
 
 /// One RERANK under way: scores what is held, takes what is read from the store, applies the keeps.
@@ -51,13 +52,14 @@ struct RerankJob: Sendable {
         return nil
     }
 
-    init(_ command: RerankCommand, _ shape: CollectionShape) {
+    init(_ command: RerankCommand, _ shape: CollectionShape, basis: VectorRotation? = nil) {
         self.command = command
         self.shape = shape
         queries = (0..<command.queryCount).map { number in
             PreparedQuery(
                 vector: command.queries.span.extracting(number * command.width..<(number + 1) * command.width),
-                shape: shape
+                shape: shape,
+                basis: basis
             )
         }
         let stepCount = command.plan.steps.count

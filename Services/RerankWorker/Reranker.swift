@@ -3,6 +3,7 @@ import Matryoshka
 import Reranking
 import ServiceRuntime
 import Synchronization
+import VectorMath
 import WireProtocol
 import WorkerRuntime
 
@@ -72,7 +73,20 @@ struct Reranker: Sendable {
         let key = request.holding
         guard let shape = table.shape(of: key) else { return request.holdsNothing }
         if let fault = RerankJob.fault(command, shape) { return request.failed("BAD_FRAME", fault) }
-        var job = RerankJob(command, shape)
+        var basis: VectorRotation?
+        if command.rotation != 0 {
+            basis = reader.rotations.known(command.rotation)
+            if basis == nil {
+                reader.async { [self] reader in
+                    guard reader.readRotation(command.rotation, dimensions: shape.dimensions) else {
+                        return desk.answer([request.storeIsDown])
+                    }
+                    if let answer = rerank(request, command, desk) { desk.answer([answer]) }
+                }
+                return nil
+            }
+        }
+        var job = RerankJob(command, shape, basis: basis)
         let shards = command.candidates.lazy.flatMap(\.shards)
         let (results, names) = withHeld(key, shards) { held -> ([CandidateColumns], [[String?]]) in
             job.score(held)

@@ -2,6 +2,7 @@ import DocumentStore
 import Matryoshka
 import PostgreSQL
 import ServiceRuntime
+import VectorMath
 import WireProtocol
 import WorkerRuntime
 
@@ -9,6 +10,7 @@ import WorkerRuntime
 final class RowReader: @unchecked Sendable {
     // Unchecked: the session is only used by jobs of `thread`.
     let payloads = PayloadCache(byteLimit: 64 << 20)
+    let rotations = RotationCache()
     private let thread = SerialThread(name: "read")
     private let session: StoreSession
 
@@ -38,6 +40,16 @@ final class RowReader: @unchecked Sendable {
         return (Dictionary(found.rows.map { ($0.id, $0) }) { first, _ in first }, found.primary)
     }
 
+    /// Reads a rotation into the cache, on the reading thread; false where there is none, or no store.
+    func readRotation(_ number: UInt32, dimensions: Int) -> Bool {
+        if rotations.known(number) != nil { return true }
+        guard let artefact = try? session.use({ try $0.artefact(number) }), artefact.subject == .rotation,
+            let rotation = VectorRotation(axes: artefact.values, dimensions: dimensions)
+        else { return false }
+        rotations.put(number, rotation)
+        return true
+    }
+
     /// Reads payloads into the cache, on the reading thread.
     ///
     /// - Returns: What was read by id.
@@ -60,6 +72,23 @@ final class RowReader: @unchecked Sendable {
             if let payload = found[row.id] { payloads.put(shape.collection, row.id, row.version, payload) }
         }
         return found
+    }
+}
+
+/// Rotations of collections that searches came by of; their numbers are never used again.
+final class RotationCache: Sendable {
+    private static let limit = 64
+    private let lock = Lock()
+    // Guarded by the lock.
+    nonisolated(unsafe) private var byNumber: [UInt32: VectorRotation] = [:]
+
+    func known(_ number: UInt32) -> VectorRotation? { lock.withLock { byNumber[number] } }
+
+    func put(_ number: UInt32, _ rotation: VectorRotation) {
+        lock.withLock {
+            if byNumber.count >= Self.limit, let oldest = byNumber.keys.min() { byNumber[oldest] = nil }
+            byNumber[number] = rotation
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 public import Matryoshka
 public import Shortlist
+public import VectorMath
 public import WorkerRuntime
 
 /// What the shards of a collection share on a shortlist worker.
@@ -8,9 +9,17 @@ public struct HeadContext: Sendable {
     public var lists: CoarseLists?
     /// The graph that all rows are in; nil where there is none.
     public var graph: HeadGraph?
+    /// What rows and queries are turned by before their heads are taken; nil where they are taken as they come.
+    public var rotation: VectorRotation?
 
     /// Builds the lists of the shape's generation, or a graph that `crew` builds and repairs.
-    init(_ shape: CollectionShape, _ learnt: LearntParts, _ crew: GraphCrew) {
+    init(_ shape: CollectionShape, _ learnt: LearntParts, _ crew: GraphCrew) throws {
+        if shape.learntRotation != 0 {
+            guard let learnt = VectorRotation(axes: learnt.rotation, dimensions: shape.dimensions) else {
+                throw LearningFailure(message: "rotation \(shape.learntRotation) is of another size")
+            }
+            rotation = learnt
+        }
         switch shape.index.kind {
         case .flat: break
         case .ivf:
@@ -31,9 +40,13 @@ public final class HeadShard: HeldRows {
     }
 
     private let form: Form
+    private let rotation: VectorRotation?
+    private let storedHeadWidth: Int
 
     /// An empty shard at the shape's resident width and precision.
     public init(shape: CollectionShape, context: HeadContext) {
+        rotation = context.rotation
+        storedHeadWidth = shape.storedHeadWidth
         if let graph = context.graph {
             form = .linked(GraphShard(in: graph))
         } else {
@@ -41,8 +54,8 @@ public final class HeadShard: HeldRows {
         }
     }
 
-    /// Heads are enough.
-    public static func readsFullVectors(_ shape: CollectionShape) -> Bool { false }
+    /// Heads are enough where they are not made of whole vectors.
+    public static func readsFullVectors(_ shape: CollectionShape) -> Bool { shape.learntRotation != 0 }
 
     /// About what one row takes.
     public static func bytesPerRow(_ shape: CollectionShape) -> Int {
@@ -67,11 +80,19 @@ public final class HeadShard: HeldRows {
         return rows
     }
 
-    /// Adds or replaces a row by its head.
+    /// Adds or replaces a row by its head, or by the vector that its head is made of.
     public func upsert(id: Int64, version: UInt32, vector: Span<Float>, externalID: String) {
+        if let rotation {
+            upsert(id: id, version: version, head: rotation.rotated(vector, first: storedHeadWidth).span)
+        } else {
+            upsert(id: id, version: version, head: vector)
+        }
+    }
+
+    private func upsert(id: Int64, version: UInt32, head: Span<Float>) {
         switch form {
-        case .scanned(let rows): rows.upsert(id: id, version: version, head: vector)
-        case .linked(let rows): rows.upsert(id: id, version: version, head: vector)
+        case .scanned(let rows): rows.upsert(id: id, version: version, head: head)
+        case .linked(let rows): rows.upsert(id: id, version: version, head: head)
         }
     }
 

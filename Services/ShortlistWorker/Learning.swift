@@ -1,6 +1,7 @@
 import DocumentStore
 import Matryoshka
 import Shortlist
+import VectorMath
 import WireProtocol
 import WorkerRuntime
 
@@ -15,9 +16,17 @@ import WorkerRuntime
         let dimensions =
             shape.index.coarseDimensions == 0
             ? min(64, shape.residentWidth) : shape.index.coarseDimensions
+        var (vectors, width) = (sample.vectors, sample.width)
+        if shape.learntRotation != 0 {
+            guard let rotation = VectorRotation(axes: sample.learnt.rotation, dimensions: width) else {
+                throw LearningFailure(message: "rotation \(shape.learntRotation) is of another size")
+            }
+            width = shape.storedHeadWidth
+            vectors = rotation.rotated(rows: vectors, first: width)
+        }
         let centroids = CoarseLists.trainCentroids(
-            sample.vectors.span,
-            width: sample.width,
+            vectors.span,
+            width: width,
             dimensions: dimensions,
             lists: shape.index.lists == 0 ? CoarseLists.standardCount(rows: sample.population) : shape.index.lists
         )
@@ -31,7 +40,18 @@ import WorkerRuntime
             fit: centroids.meanCosine
         )
     case .rotation:
-        throw LearningFailure(message: "rotations are not learnt")
+        guard let learnt = principalAxes(of: sample.vectors.span, width: sample.width) else {
+            throw LearningFailure(message: "all rows are zero")
+        }
+        return Artefact(
+            subject: .rotation,
+            rowCount: sample.width,
+            columnCount: sample.width,
+            values: learnt.axes,
+            learntFrom: sample.population,
+            // How much of the rows' energy the heads hold.
+            fit: learnt.shares.prefix(shape.storedHeadWidth).reduce(0, +)
+        )
     }
 }
 

@@ -40,7 +40,7 @@ struct ShortlistCommand: ParsableCommand {
                 capacityBytes: process.settings[.workerCapacityBytes],
                 pollMilliseconds: process.settings[.storePollMilliseconds],
                 log: process.log,
-                makeContext: { HeadContext($0, $1, graphs) },
+                makeContext: { try HeadContext($0, $1, graphs) },
                 changed: process.stateChanged
             )
             let searcher = ShortlistSearcher(

@@ -1,6 +1,7 @@
 import Matryoshka
 import ServiceRuntime
 import Shortlist
+import VectorMath
 import WireProtocol
 import WorkerRuntime
 
@@ -48,7 +49,7 @@ struct ShortlistSearcher: Sendable {
         if let selection, !selection.ready.isEmpty {
             results =
                 if let graph = selection.context?.graph {
-                    walk(graph, selection.ready, group)
+                    walk(graph, selection, group)
                 } else {
                     scan(selection, group)
                 }
@@ -56,12 +57,22 @@ struct ShortlistSearcher: Sendable {
         return group.answers(results, shards: selection?.answers, since: start)
     }
 
+    /// The queries' heads, as the rows' are held.
+    private func heads(of group: SearchGroup, _ selection: ShardTable<HeadShard>.Selection) -> [Float] {
+        selection.context?.rotation?.rotated(rows: group.queries, first: selection.shape.storedHeadWidth)
+            ?? group.queries
+    }
+
     /// Shares the shards out among the threads.
     private func scan(_ selection: ShardTable<HeadShard>.Selection, _ group: SearchGroup) -> [CandidateColumns] {
         table.yieldToFollowers()
-        let (queries, count, steps) = (group.queries, group.queryCount, group.key.steps)
+        let (queries, count, steps) = (heads(of: group, selection), group.queryCount, group.key.steps)
         let probed = selection.context?.lists.map {
-            $0.probed(by: queries.span, width: group.key.width, probes: group.key.effort.probes(of: $0.count))
+            $0.probed(
+                by: queries.span,
+                width: selection.shape.storedHeadWidth,
+                probes: group.key.effort.probes(of: $0.count)
+            )
         }
         return crew.scan(selection.ready, keep: steps[0].keep) { shards in
             scanShortlist(
@@ -77,10 +88,11 @@ struct ShortlistSearcher: Sendable {
     /// Shares the queries out among the threads; neither waits for writers nor keeps them waiting.
     private func walk(
         _ graph: HeadGraph,
-        _ shards: [HeldShard<HeadShard>],
+        _ selection: ShardTable<HeadShard>.Selection,
         _ group: SearchGroup
     ) -> [CandidateColumns] {
-        let (queries, width, key) = (group.queries, group.key.width, group.key)
+        let (shards, width, key) = (selection.ready, selection.shape.storedHeadWidth, group.key)
+        let queries = heads(of: group, selection)
         return crew.map(group.queryCount) { query in
             // The shards stay as long as the graph is asked for them.
             let wanted = shards.compactMap { held in held.handle.map { (shard: held.shard, owner: $0) } }
@@ -105,9 +117,8 @@ extension SearchGroup {
             return ("UNSUPPORTED", "this worker applies no filter")
         }
         guard let shape else { return nil }
-        if key.width != shape.storedHeadWidth {
-            return ("BAD_DIM", "queries have \(key.width) floats, heads have \(shape.storedHeadWidth)")
-        }
+        let width = shape.learntRotation == 0 ? shape.storedHeadWidth : shape.dimensions
+        if key.width != width { return ("BAD_DIM", "queries have \(key.width) floats, not \(width)") }
         let bitWidth = shape.planSpace.bitWidth
         let isServed = key.steps.allSatisfy { step in
             let widest =

@@ -571,7 +571,8 @@ public struct SearchMachine: Sendable {
             queryCount: queryCount,
             width: shape.dimensions,
             queries: vectors,
-            candidates: rows
+            candidates: rows,
+            rotation: shape.learntRotation
         )
         return .rerank(part: add(.rerank(worker: worker, command)), worker: worker, command)
     }

@@ -87,6 +87,7 @@ public struct CollectionShape: Sendable, Hashable {
             dimensions: dimensions,
             smallestDimensions: smallestDimensions,
             isMatryoshka: isMatryoshka,
+            isRotated: learntRotation != 0,
             residentWidth: residentWidth,
             residentPrecision: residentPrecision,
             bitWidth: holdsSigns && canHoldSigns ? storedHeadWidth : 0

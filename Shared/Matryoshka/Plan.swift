@@ -64,8 +64,8 @@ public struct Plan: Sendable, Hashable, CustomStringConvertible {
     /// - Returns: A plan that resolves in `space`.
     public static func standard(k: Int, in space: PlanSpace) -> Plan {
         let full = space.dimensions
-        let first = max(space.smallestDimensions, min(64, space.residentWidth))
-        if first > space.residentWidth || first >= full || !space.isMatryoshka {
+        let first = max(space.smallestEarly, min(64, space.residentWidth))
+        if first > space.residentWidth || first >= full {
             return Plan(stages: [Stage(dimensions: full, keep: k)])
         }
         let keep = max(k, min(max(40 * k, 400), 2000))
@@ -87,8 +87,10 @@ public struct PlanSpace: Sendable, Hashable {
     public var dimensions: Int
     /// Smallest size that the model was trained for; equals `dimensions` where it is not Matryoshka.
     public var smallestDimensions: Int
-    /// False: only the full size is legal.
+    /// False: only the full size is legal, for the last stage at least.
     public var isMatryoshka: Bool
+    /// All stages but the last are scored in a basis whose first dimensions count most: any size is legal for them.
+    public var isRotated: Bool
     /// H: dimensions that shortlist workers hold.
     public var residentWidth: Int
     /// As what they hold them: int8 or float32.
@@ -96,11 +98,17 @@ public struct PlanSpace: Sendable, Hashable {
     /// Dimensions whose bits they hold beside; 0 where none are.
     public var bitWidth: Int
 
+    /// Smallest size of any stage but the last.
+    var smallestEarly: Int { isMatryoshka ? smallestDimensions : isRotated ? 1 : dimensions }
+    /// Smallest size of the last stage, which is scored on the vector as it is stored.
+    var smallestLast: Int { isMatryoshka ? smallestDimensions : dimensions }
+
     /// Makes a space; `smallestDimensions <= dimensions`, `residentWidth <= dimensions`, `bitWidth <= dimensions`.
     public init(
         dimensions: Int,
         smallestDimensions: Int,
         isMatryoshka: Bool = true,
+        isRotated: Bool = false,
         residentWidth: Int,
         residentPrecision: Precision,
         bitWidth: Int = 0
@@ -108,6 +116,7 @@ public struct PlanSpace: Sendable, Hashable {
         self.dimensions = dimensions
         self.smallestDimensions = smallestDimensions
         self.isMatryoshka = isMatryoshka
+        self.isRotated = isRotated
         self.residentWidth = residentWidth
         self.residentPrecision = residentPrecision
         self.bitWidth = bitWidth
@@ -211,20 +220,20 @@ extension Plan {
                 allowed: "1 to \(SearchLimits.stagesMax) stages"
             )
         }
-        let smallest = space.isMatryoshka ? space.smallestDimensions : space.dimensions
-        let sizes =
-            space.isMatryoshka
-            ? "\(smallest) to \(space.dimensions)"
-            : "\(space.dimensions) only: the collection's model is not Matryoshka"
         var steps: [ResolvedPlan.Step] = []
         var residentCount = 0
         for (index, stage) in stages.enumerated() {
             let isLast = index == stages.count - 1
+            let smallest = isLast ? space.smallestLast : space.smallestEarly
             guard stage.dimensions >= smallest, stage.dimensions <= space.dimensions else {
                 throw PlanError(
                     field: "plan[\(index)].dimensions",
                     message: "\(stage.dimensions) dimensions are not allowed",
-                    allowed: sizes
+                    allowed: smallest < space.dimensions || space.isMatryoshka
+                        ? "\(smallest) to \(space.dimensions)"
+                        : space.isRotated
+                            ? "\(space.dimensions) only: the last stage is scored on vectors as they are stored"
+                            : "\(space.dimensions) only: the collection's model is not Matryoshka"
                 )
             }
             guard stage.keep >= 1, stage.keep <= (isLast ? SearchLimits.hitsMax : SearchLimits.keepMax) else {
@@ -260,6 +269,15 @@ extension Plan {
                         && (stage.precision == nil || stage.precision == space.residentPrecision))
             if mayBeResident { residentCount += 1 }
             let precision = stage.precision ?? (mayBeResident ? space.residentPrecision : .float32)
+            if space.isRotated, index == 0, !isLast, !mayBeResident {
+                throw PlanError(
+                    field: "plan[0].dimensions",
+                    message: "no shortlist worker holds what this stage reads, and full vectors are not held rotated",
+                    allowed: "\(smallest) to \(space.residentWidth) at the resident precision, "
+                        + "or \(space.dimensions) as the only stage",
+                    isUnsupported: true
+                )
+            }
             if precision == .int8 && !mayBeResident {
                 throw PlanError(
                     field: "plan[\(index)].precision",

@@ -9,6 +9,18 @@ public struct PreparedQuery: Sendable {
     public let similarity: Similarity
     let head: QuantisedVector
     private let rotation: BitRotation?
+    private let turned: Turned?
+
+    /// The query in the basis of a rotated collection.
+    private final class Turned: Sendable {
+        let basis: VectorRotation
+        let query: PreparedQuery
+
+        init(_ basis: VectorRotation, _ query: PreparedQuery) {
+            self.basis = basis
+            self.query = query
+        }
+    }
 
     /// Prepares a query of full size.
     ///
@@ -17,26 +29,68 @@ public struct PreparedQuery: Sendable {
     ///   - storedHeadWidth: W, over which the codes' scale is taken.
     ///   - similarity: How the collection compares.
     ///   - rotation: Of the stored head; nil where no bit stage is served.
-    public init(vector: Span<Float>, storedHeadWidth: Int, similarity: Similarity, rotation: BitRotation? = nil) {
+    ///   - basis: What all steps but the last of a plan are scored in; nil where the collection has none.
+    public init(
+        vector: Span<Float>,
+        storedHeadWidth: Int,
+        similarity: Similarity,
+        rotation: BitRotation? = nil,
+        basis: VectorRotation? = nil
+    ) {
         precondition(rotation.map { $0.width == storedHeadWidth } ?? true, "a rotation of another width")
         self.rotation = rotation
         self.vector = vector.withUnsafeBufferPointer { [Float]($0) }
         self.similarity = similarity
         head = QuantisedVector(head: vector.extracting(first: storedHeadWidth))
+        turned = basis.map { basis in
+            let coordinates = basis.rotated(vector, first: basis.dimensions)
+            let query = PreparedQuery(
+                vector: coordinates.span,
+                storedHeadWidth: storedHeadWidth,
+                similarity: similarity,
+                rotation: rotation
+            )
+            return Turned(basis, query)
+        }
     }
 
-    /// Prepares a query of full size to a collection.
-    public init(vector: Span<Float>, shape: CollectionShape) {
+    /// Scores rows of full size at one step of a plan, given by their addresses.
+    func scores(
+        of rows: [UnsafePointer<Float>],
+        plan: ResolvedPlan,
+        step number: Int,
+        path: KernelPath
+    ) -> [Float] {
+        let step = plan.steps[number]
+        guard let turned, number < plan.steps.count - 1 else { return scores(of: rows, step: step, path: path) }
+        let width = step.precision < .float16 ? head.codes.count : step.dimensions
+        var coordinates: [Float] = []
+        coordinates.reserveCapacity(rows.count * width)
+        for row in rows {
+            coordinates += turned.basis.rotated(
+                UnsafeBufferPointer(start: row, count: vector.count).span,
+                first: width
+            )
+        }
+        return coordinates.withUnsafeBufferPointer { coordinates in
+            let addresses = rows.indices.map { coordinates.baseAddress! + $0 * width }
+            return turned.query.scores(of: addresses, step: step, path: path)
+        }
+    }
+
+    /// Prepares a query of full size to a collection, see ``init(vector:storedHeadWidth:similarity:rotation:basis:)``.
+    public init(vector: Span<Float>, shape: CollectionShape, basis: VectorRotation? = nil) {
         self.init(
             vector: vector,
             storedHeadWidth: shape.storedHeadWidth,
             similarity: shape.similarity,
-            rotation: BitRotation(of: shape)
+            rotation: BitRotation(of: shape),
+            basis: basis
         )
     }
 
     /// Scores rows of full size at one step, given by their addresses.
-    func scores(of rows: [UnsafePointer<Float>], step: ResolvedPlan.Step, path: KernelPath) -> [Float] {
+    private func scores(of rows: [UnsafePointer<Float>], step: ResolvedPlan.Step, path: KernelPath) -> [Float] {
         let width = head.codes.count
         if step.precision == .bit {
             guard let rotation else { preconditionFailure("a bit step for a query without a rotation") }
@@ -83,6 +137,6 @@ public func scoreVector(
 ) -> [Float] {
     precondition(vector.count == query.vector.count, "a vector of another size")
     return vector.withUnsafeBufferPointer { vector in
-        plan.steps[steps].map { query.scores(of: [vector.baseAddress!], step: $0, path: .current)[0] }
+        steps.map { query.scores(of: [vector.baseAddress!], plan: plan, step: $0, path: .current)[0] }
     }
 }

@@ -15,7 +15,7 @@ extension VectorShard {
     /// Resident steps use the resident score of the collection, over the codes of the stored head.
     public func score(id: Int64, query: PreparedQuery, plan: ResolvedPlan, steps: Range<Int>) -> [Float]? {
         position(of: id).map { position in
-            plan.steps[steps].map { query.scores(of: [row(position)], step: $0, path: .current)[0] }
+            steps.map { query.scores(of: [row(position)], plan: plan, step: $0, path: .current)[0] }
         }
     }
 
@@ -64,8 +64,8 @@ package func rescore(
         rows.append(shard.row(position))
         found.append(candidate)
     }
-    let scores = plan.steps[steps].map { step in
-        let known = query.scores(of: rows, step: step, path: path)
+    let scores = steps.map { step in
+        let known = query.scores(of: rows, plan: plan, step: step, path: path)
         if found.count == ids.count { return known }
         var all = [Float](repeating: 0, count: ids.count)
         for (number, candidate) in found.enumerated() { all[candidate] = known[number] }

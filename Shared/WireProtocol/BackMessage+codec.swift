@@ -414,6 +414,7 @@ extension Hits {
 extension RerankCommand {
     private static let whole: UInt32 = 1
     private static let payload: UInt32 = 2
+    private static let rotated: UInt32 = 4
 
     fileprivate func encode() -> [UInt8] {
         precondition(queries.count == queryCount * width, "queries do not fill their shape")
@@ -425,7 +426,10 @@ extension RerankCommand {
         writer.write(count: firstStep)
         writer.write(count: queryCount)
         writer.write(count: width)
-        writer.write((isWhole ? Self.whole : 0) | (withPayload ? Self.payload : 0))
+        writer.write(
+            (isWhole ? Self.whole : 0) | (withPayload ? Self.payload : 0) | (rotation != 0 ? Self.rotated : 0)
+        )
+        if rotation != 0 { writer.write(rotation) }
         writer.write(plan.steps)
         writer.writeColumn(queries)
         for each in candidates { writer.write(each) }
@@ -438,7 +442,9 @@ extension RerankCommand {
         let firstStep = try reader.readInt()
         let queryCount = try reader.readInt()
         let width = try reader.readInt()
-        let flags = try reader.readFlags(Self.whole | Self.payload)
+        let flags = try reader.readFlags(Self.whole | Self.payload | Self.rotated)
+        let rotation = flags & Self.rotated == 0 ? 0 : try reader.read(UInt32.self)
+        guard flags & Self.rotated == 0 || rotation != 0 else { throw .badPayload("a rotation without a number") }
         guard residentCount <= stepCount, firstStep <= stepCount else {
             throw .badPayload("step \(firstStep), \(residentCount) resident, of \(stepCount)")
         }
@@ -450,7 +456,8 @@ extension RerankCommand {
             queryCount: queryCount,
             width: width,
             queries: try reader.readQueries(queryCount, width: width),
-            candidates: try reader.readResults(queryCount)
+            candidates: try reader.readResults(queryCount),
+            rotation: rotation
         )
         for each in candidates where each.count > 0 && each.scores.count != firstStep {
             throw .badPayload("scores of \(each.scores.count) stages before step \(firstStep)")

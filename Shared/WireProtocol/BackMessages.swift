@@ -585,6 +585,8 @@ public struct RerankCommand: Sendable, Hashable {
     public var queries: [Float]
     /// By query; `scores` holds the known steps (0 ..< firstStep).
     public var candidates: [CandidateColumns]
+    /// Number in the store of the rotation that all steps but the last are scored in; 0: none.
+    public var rotation: UInt32
 
     /// Makes a command.
     public init(
@@ -595,8 +597,10 @@ public struct RerankCommand: Sendable, Hashable {
         queryCount: Int,
         width: Int,
         queries: [Float],
-        candidates: [CandidateColumns]
+        candidates: [CandidateColumns],
+        rotation: UInt32 = 0
     ) {
+        self.rotation = rotation
         self.plan = plan
         self.firstStep = firstStep
         self.isWhole = isWhole

@@ -25,6 +25,9 @@ public final class Trainer: Sendable {
     public typealias Learning =
         @Sendable (TrainCommand.Subject, CollectionShape, TrainingSample) throws -> Artefact
 
+    /// Floats of a sample of whole vectors, at most; a row for each dimension is needed in any case.
+    private static let floatsMax = 1 << 26
+
     private let thread = SerialThread(name: "train")
     private let settings: ConnectionSettings
     private let rowsMax: Int
@@ -65,7 +68,8 @@ public final class Trainer: Sendable {
         let shape = command.shape.shape
         let store = Store(try Connection(settings))
         let isFull = command.subject == .rotation || shape.learntRotation != 0
-        let (vectors, population) = try store.sampleVectors(shape, rows: rowsMax, full: isFull)
+        let rows = isFull ? min(rowsMax, max(shape.dimensions, Self.floatsMax / shape.dimensions)) : rowsMax
+        let (vectors, population) = try store.sampleVectors(shape, rows: rows, full: isFull)
         let sample = TrainingSample(
             vectors: vectors,
             width: isFull ? shape.dimensions : shape.storedHeadWidth,

@@ -40,6 +40,31 @@ struct PlanTests {
         #expect(try resolved([(64, 100, nil), (256, 10, nil)]).residentCount == 1)
     }
 
+    @Test("a rotation opens all sizes to all stages but the last, and the first of several must be resident")
+    func rotated() throws {
+        var space = space
+        space.isMatryoshka = false
+        space.smallestDimensions = 256
+        #expect(refusal([(16, 100, nil), (256, 10, nil)], in: space)?.field == "plan[0].dimensions")
+        #expect(Plan.standard(k: 10, in: space).stages.map(\.dimensions) == [256])
+        space.isRotated = true
+        let plan = try resolved([(1, 300, nil), (16, 100, nil), (128, 50, nil), (256, 10, nil)], in: space)
+        #expect(plan.residentCount == 2)
+        #expect(plan.steps.map(\.precision) == [.int8, .int8, .float32, .float32])
+        #expect(Plan.standard(k: 10, in: space).stages.map(\.dimensions) == [64, 256])
+        #expect(try resolved([(256, 10, nil)], in: space).isExhaustive)
+        #expect(refusal([(16, 100, nil), (128, 10, nil)], in: space)?.field == "plan[1].dimensions")
+        #expect(refusal([(16, 10, nil)], in: space)?.isUnsupported == false)
+        for first: (Int, Int, Precision?) in [(65, 100, nil), (16, 100, .float16)] {
+            #expect(refusal([first, (256, 10, nil)], in: space)?.isUnsupported == true)
+        }
+        // A Matryoshka model keeps its own sizes.
+        space.isMatryoshka = true
+        space.smallestDimensions = 8
+        #expect(try resolved([(16, 100, nil), (128, 10, nil)], in: space).residentCount == 1)
+        #expect(refusal([(4, 100, nil), (256, 10, nil)], in: space)?.field == "plan[0].dimensions")
+    }
+
     @Test("dimensions may repeat at a rising precision")
     func repeatedDimensions() throws {
         let plan = try resolved([(64, 100, nil), (64, 50, .float16), (64, 20, .float32), (256, 10, nil)])

@@ -37,6 +37,20 @@ struct BackCodecTests {
         #expect(changed(95, 1) == .badHeader("a reserved byte is not 0"))
     }
 
+    @Test("a rerank names its rotation, and a rotation without a number is refused")
+    func rotation() throws {
+        let golden = try #require(GoldenMessages.back.first { $0.name == "rerank" }).message
+        guard case .rerank(var command) = golden.body else { return }
+        command.rotation = 7
+        let frames = BackMessage(header: golden.header, body: .rerank(command)).encode()
+        #expect(try BackMessage.decode(frames: frames).body == .rerank(command))
+        #expect(golden.body != .rerank(command))
+        var broken = frames
+        // Behind five counts and the flags.
+        broken[1][24] = 0
+        #expect(error(broken) == .badPayload("a rotation without a number"))
+    }
+
     @Test("refuse every shorter and every longer payload", arguments: GoldenMessages.back.map(\.name))
     func lengths(name: String) throws {
         let good = try frames(name)

@@ -221,6 +221,17 @@ final class TestCluster {
         if !isServing { throw failure("\(shape.name) does not serve \(rows) rows; last: \(last)") }
     }
 
+    /// As ``waitUntilServing(_:rows:seconds:coordinator:location:)`` for a collection that allows the full size alone.
+    func waitUntilExhaustive(_ shape: CollectionShape, rows: Int, seconds: Double = 20) throws {
+        let client = try client()
+        let probe = [Float](repeating: 1, count: shape.dimensions)
+        let request = SearchRequest(shape.name, [probe], plan: [Stage(dimensions: shape.dimensions, keep: 1)])
+        let isServing = poll(seconds: seconds, every: 0.03) {
+            (try? client.search(request, deadline: 1_000))?.coverage.rowsSearched == rows
+        }
+        if !isServing { throw failure("\(shape.name) does not serve \(rows) rows") }
+    }
+
     /// Waits until exactly `holders` running shortlist workers hold rows and no shard is on its way.
     func waitUntilBalanced(_ client: TestClient, holders: Int, rows: Int, seconds: Double = 20) throws {
         var last = ClusterStatus()

@@ -50,8 +50,31 @@ struct Truth: Sendable {
     let rows: [Oracle.Row]
     let externalIDs: [Int64: String]
     private let oracle: Oracle
+    /// Of a rotated collection: its axes, and the rows in their basis.
+    private let turned: (axes: [[Float]], oracle: Oracle)?
 
-    private init(_ shape: CollectionShape, _ rows: [Oracle.Row], _ externalIDs: [Int64: String]) {
+    private init(
+        _ shape: CollectionShape,
+        _ rows: [Oracle.Row],
+        _ externalIDs: [Int64: String],
+        axes: [[Float]]? = nil
+    ) {
+        turned = axes.map { axes in
+            let turnedRows = rows.map { row in
+                var row = row
+                row.vector = axes.map { Oracle.dot($0, row.vector, row.vector.count) }
+                return row
+            }
+            return (
+                axes,
+                Oracle(
+                    rows: turnedRows,
+                    storedHeadWidth: shape.storedHeadWidth,
+                    similarity: shape.similarity,
+                    rotationSeed: shape.holdsSigns ? shape.signSeed : nil
+                )
+            )
+        }
         self.shape = shape
         self.rows = rows
         self.externalIDs = externalIDs
@@ -79,15 +102,22 @@ struct Truth: Sendable {
             rows.append(Oracle.Row(id: id, vector: copy))
             externalIDs[id] = externalID
         }
-        self.init(shape, rows, externalIDs)
+        var axes: [[Float]]?
+        if shape.learntRotation != 0 {
+            let (values, width) = (try store.artefact(shape.learntRotation).values, shape.dimensions)
+            axes = (0..<width).map { [Float](values[$0 * width..<($0 + 1) * width]) }
+        }
+        self.init(shape, rows, externalIDs, axes: axes)
     }
 
     /// The rows that a search is to see.
-    func keeping(_ isKept: (Oracle.Row) -> Bool) -> Truth { Truth(shape, rows.filter(isKept), externalIDs) }
+    func keeping(_ isKept: (Oracle.Row) -> Bool) -> Truth {
+        Truth(shape, rows.filter(isKept), externalIDs, axes: turned?.axes)
+    }
 
     /// The same rows under other settings of H and precision.
     func asking(_ shape: CollectionShape) -> Truth {
-        if shape.holdsSigns != self.shape.holdsSigns { return Truth(shape, rows, externalIDs) }
+        if shape.holdsSigns != self.shape.holdsSigns { return Truth(shape, rows, externalIDs, axes: turned?.axes) }
         var changed = self
         changed.shape = shape
         return changed
@@ -99,12 +129,28 @@ struct Truth: Sendable {
             throw TestFailure("needs vectors")
         }
         let plan = try (request.plan ?? Plan.standard(k: request.k, in: shape.planSpace)).resolved(in: shape.planSpace)
-        let hits = (0..<count).map { query in
-            oracle.hits(query: [Float](values[query * width..<(query + 1) * width]), plan: plan).map { hit in
+        let hits = (0..<count).map { query -> [ExpectedHit] in
+            self.hits([Float](values[query * width..<(query + 1) * width]), plan).map { hit in
                 ExpectedHit(id: externalIDs[hit.id] ?? "?", scores: hit.scores.map(\.bitPattern))
             }
         }
         return KnownSearch(request: request, plan: plan, hits: hits, rows: rows.count)
+    }
+
+    /// In a rotated collection all steps but the last are scored in its basis, the last on the original.
+    private func hits(_ query: [Float], _ plan: ResolvedPlan) -> [Oracle.Hit] {
+        guard let turned, plan.steps.count > 1 else { return oracle.hits(query: query, plan: plan) }
+        let last = plan.steps[plan.steps.count - 1]
+        let turnedQuery = turned.axes.map { Oracle.dot($0, query, query.count) }
+        var left = turned.oracle.stages(query: turnedQuery, steps: plan.steps.dropLast()).last ?? []
+        for place in left.indices {
+            left[place].scores.append(oracle.score(id: left[place].id, query: query, step: last) ?? 0)
+        }
+        let number = plan.steps.count - 1
+        left.sort { (one: Oracle.Hit, other: Oracle.Hit) -> Bool in
+            ranksBefore(score: one.scores[number], id: one.id, than: other.scores[number], id: other.id)
+        }
+        return Array(left.prefix(last.keep))
     }
 }
 
