@@ -125,7 +125,7 @@ let package = Package(
             "RerankWorkerTests",
             ["RerankWorker", "Reranking", "DocumentStore", "WireProtocol", "Matryoshka", "RetrievalTesting"]
         ),
-        tests("CommandLineTests", ["CommandLine", "Matryoshka", "ServiceRuntime"]),
+        tests("CommandLineTests", ["CommandLine", "Matryoshka", "ServiceRuntime", "WireProtocol", "ZeroMQ"]),
         tests(
             "ClusterTests",
             [

@@ -365,6 +365,16 @@ public enum FrontRequestBody: Sendable, Hashable {
     case get(GetRequest)
     case collections(CollectionsRequest)
     case status
+
+    /// Sending it a second time changes nothing that the first did not: reads, and writes with an idempotency key.
+    public var isSafeToRepeat: Bool {
+        switch self {
+        case .hello, .search, .encode, .get, .status, .collections(.list): true
+        case .upsert(let request): request.idempotencyKey != nil || request.documents.isEmpty
+        case .delete(let request): request.idempotencyKey != nil
+        case .cancel, .collections: false
+        }
+    }
 }
 
 /// A request that passed the decoder.

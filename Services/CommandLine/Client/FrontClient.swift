@@ -4,6 +4,9 @@ import WireProtocol
 import ZeroMQ
 
 /// A client of the front protocol for one thread: many requests in flight, answers matched by id.
+///
+/// It talks to one of its coordinators and stays with it. Where that one goes silent or away, what may be sent twice is
+/// sent again, once, to another; other requests end with an error that says so.
 final class FrontClient {
     /// An answer with the ticket of its request.
     struct Completion {
@@ -13,44 +16,54 @@ final class FrontClient {
         var body: FrontReplyBody
     }
 
+    /// A request that waits for its answer.
+    private struct Pending {
+        var body: FrontRequestBody
+        var deadlineMilliseconds: Int
+        var sentAt: UInt64
+        var giveUpAt: UInt64
+        /// Where the answer is to come from; nil: to be sent again.
+        var link: Int?
+        var isSentAgain = false
+    }
+
     /// Added to a request's own deadline before the client gives it up.
     private static let patienceMicroseconds: UInt64 = 1_000_000
     private static let connectSeconds = 5.0
+    private static let probeID = "hello"
+    private static let probeDeadlineMilliseconds = 5_000
 
     private let context = Context()
-    private let socket: Socket
-    private let monitor: SocketMonitor
-    private let endpoints: [String]
+    private let links: [FrontLink]
+    /// Of all links first what brings replies, then what tells of connections.
+    private let sockets: [Socket]
     private let publicKey: String?
+    private var choice: EndpointChoice
     private var isConnected = false
     private var refusals = 0
     private var hasHandshakeFailed = false
     private var nextTicket: UInt64 = 1
-    private var pending: [UInt64: (sentAt: UInt64, giveUpAt: UInt64)] = [:]
+    private var pending: [UInt64: Pending] = [:]
+    private var hasUnsent = false
     private var arrived: [Completion] = []
 
     /// Connects to every endpoint.
     ///
     /// - Throws: ``StartupFailure`` in one sentence.
     init(endpoints: [String], curve: CurveClientOptions? = nil) throws {
-        self.endpoints = endpoints
         publicKey = curve?.keys.publicKey
         var options = SocketOptions()
         options.sendHighWater = 10_000
         options.receiveHighWater = 10_000
         options.curve = curve.map(CurveOptions.client)
         do {
-            socket = try Socket(context, .dealer, options: options)
-            monitor = try SocketMonitor(context, of: socket)
-            for endpoint in endpoints { try socket.connect(endpoint) }
+            let context = context
+            links = try endpoints.map { try FrontLink(context, $0, options: options) }
         } catch {
             throw StartupFailure("\(error)")
         }
-    }
-
-    deinit {
-        monitor.close()
-        socket.close()
+        sockets = links.map(\.socket) + links.map(\.events)
+        choice = EndpointChoice(count: links.count)
     }
 
     /// Requests that wait for their answers.
@@ -63,22 +76,25 @@ final class FrontClient {
     func send(_ body: FrontRequestBody, deadlineMilliseconds: Int) throws -> UInt64 {
         let ticket = nextTicket
         nextTicket += 1
-        let request = FrontRequest(id: String(ticket), deadlineMilliseconds: deadlineMilliseconds, body: body)
-        let frames = request.encode()
+        let frames = FrontRequest(id: String(ticket), deadlineMilliseconds: deadlineMilliseconds, body: body).encode()
         let connectBy = EventLoop.nowMicroseconds() + UInt64(Self.connectSeconds * 1e6)
-        var sentAt: UInt64
         while true {
             // Read before the message leaves: a thread that loses its core after sending would time itself short.
-            sentAt = EventLoop.nowMicroseconds()
-            let outcome: Socket.SendOutcome
-            do { outcome = try socket.send(frames) } catch { throw StartupFailure("\(error)") }
-            if outcome == .sent { break }
-            guard EventLoop.nowMicroseconds() < connectBy else { throw StartupFailure(whyNotConnected) }
+            let time = EventLoop.nowMicroseconds()
+            if let link = try post(frames) {
+                if pending.isEmpty { choice.beginToWait(now: time) }
+                pending[ticket] = Pending(
+                    body: body,
+                    deadlineMilliseconds: deadlineMilliseconds,
+                    sentAt: time,
+                    giveUpAt: time + patience(deadlineMilliseconds),
+                    link: link
+                )
+                return ticket
+            }
+            guard time < connectBy else { throw StartupFailure(whyNotConnected) }
             try wait(milliseconds: 2)
         }
-        let patience = UInt64(deadlineMilliseconds) * 1_000 + Self.patienceMicroseconds
-        pending[ticket] = (sentAt, sentAt + patience)
-        return ticket
     }
 
     /// The next answer in order of arrival; a request that nobody answered in time counts as DEADLINE_EXCEEDED.
@@ -114,8 +130,15 @@ final class FrontClient {
         return json
     }
 
+    /// Microseconds until a request is given up; with several coordinators long enough to go over to another.
+    private func patience(_ deadlineMilliseconds: Int) -> UInt64 {
+        let own = UInt64(deadlineMilliseconds) * 1_000 + Self.patienceMicroseconds
+        return links.count > 1 ? max(own, 3 * EndpointChoice.silence) : own
+    }
+
+    private var places: String { links.map(\.endpoint).joined(separator: ", ") }
+
     private var whyNotConnected: String {
-        let places = endpoints.joined(separator: ", ")
         guard hasHandshakeFailed else {
             return "no coordinator answers at \(places): start one with mrl up, or name another with --front"
         }
@@ -126,47 +149,130 @@ final class FrontClient {
                 + "its public key, or unset it where that socket has no CURVE"
     }
 
-    /// A socket whose key was refused never connects again, and would only look slow.
-    private func observeConnections() throws {
-        while let event = try monitor.next() {
-            switch event {
-            case .ready: isConnected = true
-            case .disconnected: break
-            case .handshakeFailed: hasHandshakeFailed = true
-            case .refused: refusals += 1
+    /// Sends to the chosen link, or else to the first one that is connected, which is the chosen one then.
+    ///
+    /// - Returns: Where it went; nil while no link is connected.
+    private func post(_ frames: [[UInt8]]) throws -> Int? {
+        do {
+            if let chosen = choice.chosen, try links[chosen].send(frames) { return chosen }
+            for place in links.indices where try place != choice.chosen && links[place].send(frames) {
+                choice.choose(place, now: EventLoop.nowMicroseconds())
+                return place
             }
-        }
-        guard refusals >= endpoints.count, !isConnected else { return }
-        throw StartupFailure(
-            "the coordinator at \(endpoints.joined(separator: ", ")) refuses this client's key \(publicKey ?? ""): "
-                + "its operator admits it with mrl keys allow client"
-        )
-    }
-
-    private func giveUpOverdue() {
-        let time = EventLoop.nowMicroseconds()
-        for (ticket, times) in pending where times.giveUpAt <= time {
-            pending[ticket] = nil
-            let error = FrontError(.deadlineExceeded, "no answer came within the deadline")
-            arrived.append(Completion(ticket: ticket, microseconds: time - times.sentAt, body: .error(error)))
+            return nil
+        } catch {
+            throw StartupFailure("\(error)")
         }
     }
 
+    /// Waits for messages, takes them, and looks after the connections.
     private func wait(milliseconds: Int) throws {
         do {
-            guard try socket.waitForMessage(milliseconds: milliseconds) else { return try observeConnections() }
-            try socket.drain { message in
-                let reply = try FrontReply.decode(message.frames)
-                guard let ticket = UInt64(reply.id), let times = pending.removeValue(forKey: ticket) else { return }
-                let microseconds = EventLoop.nowMicroseconds() - times.sentAt
-                arrived.append(Completion(ticket: ticket, microseconds: microseconds, body: reply.body))
-            }
+            let ready = try Socket.waitForMessages(on: sockets, milliseconds: milliseconds)
+            for place in ready where place < links.count { try receive(from: place) }
+            for place in ready where place >= links.count { try observe(place - links.count) }
+            if !pending.isEmpty { try leaveSilent() }
+            if hasUnsent { try sendAgain() }
         } catch let failure as StartupFailure {
             throw failure
         } catch let error as FrontError {
             throw StartupFailure("the coordinator's answer cannot be read: \(error.message)")
         } catch {
             throw StartupFailure("\(error)")
+        }
+    }
+
+    private func receive(from place: Int) throws {
+        try links[place].receive { reply in
+            let time = EventLoop.nowMicroseconds()
+            choice.heard(place, now: time)
+            guard let ticket = UInt64(reply.id), let request = pending.removeValue(forKey: ticket) else { return }
+            arrived.append(Completion(ticket: ticket, microseconds: time - request.sentAt, body: reply.body))
+        }
+    }
+
+    private func observe(_ place: Int) throws {
+        let changes = try links[place].changes()
+        if changes.becameReady { isConnected = true }
+        if changes.hasHandshakeFailed { hasHandshakeFailed = true }
+        if changes.isLost {
+            // What it sent before it went lies in the socket still.
+            try receive(from: place)
+            choice.lost(place)
+            withdraw(from: place, because: "the connection to the coordinator at \(links[place].endpoint) was lost")
+        }
+        guard changes.isRefused else { return }
+        // A socket whose key was refused never connects again, and would only look slow.
+        refusals += 1
+        guard refusals >= links.count, !isConnected else { return }
+        throw StartupFailure(
+            "the coordinator at \(places) refuses this client's key \(publicKey ?? ""): "
+                + "its operator admits it with mrl keys allow client"
+        )
+    }
+
+    private func leaveSilent() throws {
+        let left = choice.chosen
+        switch choice.next(now: EventLoop.nowMicroseconds()) {
+        case .stay: break
+        case .probe:
+            let request = FrontRequest(
+                id: Self.probeID,
+                deadlineMilliseconds: Self.probeDeadlineMilliseconds,
+                body: .hello
+            ).encode()
+            for link in links { _ = try link.send(request) }
+        case .move:
+            guard let left else { return }
+            withdraw(from: left, because: "the coordinator at \(links[left].endpoint) went silent")
+        }
+    }
+
+    /// Waits no longer for answers from there: what may be sent twice is marked to be, the rest ends with an error.
+    private func withdraw(from place: Int, because reason: String) {
+        let time = EventLoop.nowMicroseconds()
+        for ticket in pending.keys.sorted() {
+            guard let request = pending[ticket], request.link == place else { continue }
+            if request.body.isSafeToRepeat, !request.isSentAgain {
+                pending[ticket]?.link = nil
+                hasUnsent = true
+                continue
+            }
+            pending[ticket] = nil
+            let consequence =
+                request.body.isSafeToRepeat
+                ? "before it answered, as another did before"
+                : "before it answered: it is unknown whether the change was made, and it is not sent again, since it has "
+                    + "no idempotency key"
+            let error = FrontError(.unavailable, "\(reason) \(consequence)")
+            arrived.append(Completion(ticket: ticket, microseconds: time - request.sentAt, body: .error(error)))
+        }
+    }
+
+    /// Sends what is marked, as soon as there is a connection; its deadline begins anew.
+    private func sendAgain() throws {
+        for ticket in pending.keys.sorted() {
+            guard var request = pending[ticket], request.link == nil else { continue }
+            let frames = FrontRequest(
+                id: String(ticket),
+                deadlineMilliseconds: request.deadlineMilliseconds,
+                body: request.body
+            ).encode()
+            guard let link = try post(frames) else { return }
+            request.link = link
+            request.isSentAgain = true
+            request.giveUpAt = EventLoop.nowMicroseconds() + patience(request.deadlineMilliseconds)
+            pending[ticket] = request
+        }
+        hasUnsent = false
+    }
+
+    private func giveUpOverdue() {
+        let time = EventLoop.nowMicroseconds()
+        for (ticket, request) in pending where request.giveUpAt <= time {
+            pending[ticket] = nil
+            let error = FrontError(.deadlineExceeded, "no answer came within the deadline")
+            arrived.append(Completion(ticket: ticket, microseconds: time - request.sentAt, body: .error(error)))
         }
     }
 }

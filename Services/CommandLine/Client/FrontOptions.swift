@@ -10,7 +10,8 @@ struct FrontOptions: ParsableArguments {
     @Option(
         name: .customLong("front"),
         help: ArgumentHelp(
-            "Endpoint of the coordinator, for example tcp://127.0.0.1:7400; default: the cluster in --home.",
+            "Endpoint of a coordinator, for example tcp://127.0.0.1:7400; repeat it for several, of which another takes "
+                + "over from one that goes silent. Default: the cluster in --home.",
             valueName: "endpoint"
         )
     )
@@ -43,12 +44,19 @@ extension FrontClient {
     }
 }
 
-/// Settings in which the run folder is the home's unless something else is named.
+/// Settings in which the run folder is the home's, and the endpoints are its coordinators', unless something else is named.
 func clientSettings(home: Home, endpoints: [String] = [], config: String? = nil) throws -> Settings {
+    let front = SettingKey.coordinatorFront.setting
     var flags: [String: String] = [:]
-    if !endpoints.isEmpty { flags["coordinator.front"] = endpoints.joined(separator: ",") }
+    if !endpoints.isEmpty { flags[front.name] = endpoints.joined(separator: ",") }
     if let config { flags["config"] = config }
     let environment = ProcessInfo.processInfo.environment
     if (environment["MRL_RUN_DIRECTORY"] ?? "").isEmpty { flags["run.directory"] = home.run }
+    let settings = try Settings(flags: flags)
+    let coordinators = WantedCluster.read(home)?.size.coordinators ?? 1
+    guard coordinators > 1, settings.source(of: front) == .byDefault, settings[.runDirectory] == home.run else {
+        return settings
+    }
+    flags[front.name] = (1...coordinators).map { "ipc://" + home.front($0) }.joined(separator: ",")
     return try Settings(flags: flags)
 }
