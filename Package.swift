@@ -19,7 +19,7 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let workerParts: [Target.Dependency] = [
-    "Matryoshka", "ZeroMQ", "WireProtocol", "ServiceRuntime", "WorkerRuntime", arguments, logging,
+    "Matryoshka", "ZeroMQ", "WireProtocol", "ServiceRuntime", "WorkerRuntime", "CommandHelp", arguments, logging,
 ]
 
 let package = Package(
@@ -72,11 +72,12 @@ let package = Package(
         shared("PostgreSQL", ["CPostgreSQL", "CPlatform"]),
         shared("DocumentStore", ["Matryoshka", "PostgreSQL"], resources: [.embedInCode("Migrations")]),
         shared("ServiceRuntime", ["CPlatform", logging]),
+        shared("CommandHelp", ["ServiceRuntime", arguments]),
         shared(
             "WorkerRuntime",
             [
-                "Matryoshka", "ZeroMQ", "WireProtocol", "DocumentStore", "PostgreSQL", "ServiceRuntime", arguments,
-                logging,
+                "Matryoshka", "ZeroMQ", "WireProtocol", "DocumentStore", "PostgreSQL", "ServiceRuntime", "CommandHelp",
+                arguments, logging,
             ]
         ),
         shared("RetrievalTesting", ["Matryoshka"]),
@@ -85,7 +86,7 @@ let package = Package(
             "Coordinator",
             [
                 "Matryoshka", "ZeroMQ", "WireProtocol", "Coordination", "PostgreSQL", "DocumentStore",
-                "ServiceRuntime", arguments, logging,
+                "ServiceRuntime", "CommandHelp", arguments, logging,
             ]
         ),
         service("EncoderWorker", workerParts + ["Encoding"]),
@@ -95,7 +96,8 @@ let package = Package(
             "CommandLine",
             [
                 "Matryoshka", "ZeroMQ", "WireProtocol", "ServiceRuntime", "PostgreSQL", "DocumentStore", "Encoding",
-                "Learning", "Evaluation", "Corpora", "VectorMath", "CPlatform", arguments, logging,
+                "Learning", "Evaluation", "Corpora", "VectorMath", "CommandHelp", "CPlatform", arguments,
+                logging,
             ]
         ),
 
@@ -124,6 +126,13 @@ let package = Package(
         tests(
             "RerankWorkerTests",
             ["RerankWorker", "Reranking", "DocumentStore", "WireProtocol", "Matryoshka", "RetrievalTesting"]
+        ),
+        tests(
+            "CommandHelpTests",
+            [
+                "Coordinator", "EncoderWorker", "ShortlistWorker", "RerankWorker", "CommandLine", "CommandHelp",
+                "ServiceRuntime", arguments,
+            ]
         ),
         tests("CommandLineTests", ["CommandLine", "Matryoshka", "ServiceRuntime", "WireProtocol", "ZeroMQ"]),
         tests(

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import Corpora
 import Foundation
 import Glibc
@@ -8,14 +9,16 @@ struct ImportDebianCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "debian",
         abstract: "Make a corpus: name, source, section, short and long description of every Debian package.",
-        discussion: """
+        discussion: helpDiscussion(
+            """
             Fetches package lists with apt-get into a folder of its own (about 16 MB; the system's lists stay as they
             are) and joins Packages with Translation-en. Writes one JSON object a line.
-
-            EXAMPLES
-              mrl import debian --output debian.jsonl
-              mrl import debian --output debian.jsonl --lists /var/lib/apt/lists
-            """
+            """,
+            examples: """
+                mrl import debian --output debian.jsonl
+                mrl import debian --output debian.jsonl --lists /var/lib/apt/lists
+                """
+        )
     )
 
     @Option(help: ArgumentHelp("Where the corpus goes.", valueName: "FILE.jsonl"))

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import Glibc
 
 @main
@@ -6,17 +7,19 @@ struct MatryoshkaCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mrl",
         abstract: "Adaptive retrieval with Matryoshka embeddings: run a cluster, fill it, search it, measure it.",
-        discussion: """
-            EXAMPLES
-              mrl up                                            start everything on this machine
-              mrl search "play chess against the computer"      search the default collection
-              mrl status --watch                                see what runs where
-              mrl down                                          stop everything
-
+        discussion: helpDiscussion(
+            """
             Where state is kept: --home, or $MRL_HOME, or /var/lib/matryoshka for root, or
             $XDG_DATA_HOME/matryoshka (~/.local/share/matryoshka). DATABASE_URL, or libpq's own variables, point
             everything at an existing PostgreSQL server instead of a private one.
             """,
+            examples: """
+                mrl up                             start everything on this machine
+                mrl search "play chess"            search the default collection
+                mrl status --watch                 see what runs where
+                mrl down                           stop everything
+                """
+        ),
         version: buildVersion,
         subcommands: [
             UpCommand.self, DownCommand.self, ScaleCommand.self, StatusCommand.self, SearchCommand.self,

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import Corpora
 import Encoding
 import Evaluation
@@ -13,15 +14,17 @@ struct TrainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "train",
         abstract: "Train a static Matryoshka embedding model on a corpus's own (short, long) pairs.",
-        discussion: """
+        discussion: helpDiscussion(
+            """
             Builds a word-piece vocabulary, then trains a table of token vectors whose mean embeds a text: symmetric
             InfoNCE over renormalised prefixes, all sizes at once. Everything learnt sees 85 % of the sources only;
             5 % decide when to stop, 10 % are left for evaluation. Takes about half a minute on one core.
-
-            EXAMPLES
-              mrl train --corpus debian.jsonl --output model
-              mrl train --corpus debian.jsonl --output model --dimensions 512 --epochs 6 --force
-            """
+            """,
+            examples: """
+                mrl train --corpus debian.jsonl --output model
+                mrl train --corpus debian.jsonl --output model --dimensions 512 --force
+                """
+        )
     )
 
     /// The part whose short texts are the queries of the measurement at the end.

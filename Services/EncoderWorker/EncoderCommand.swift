@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import Encoding
 import Logging
 import ServiceRuntime
@@ -9,20 +10,23 @@ struct EncoderCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mrl-encoder",
         abstract: "Turns texts into vectors for the coordinators it is connected to.",
-        discussion: """
+        usage: "mrl-encoder [<options>]",
+        discussion: helpDiscussion(
+            """
             It serves one model directory, searches before imports, and knows no collections. Start as many as needed.
-
-            Examples:
-              mrl-encoder --encoder-model ~/models/debian
-              MRL_ENCODER_MODEL=~/models/debian mrl-encoder --worker-threads 2
-              mrl-encoder --config /etc/matryoshka.json --coordinator-back tcp://127.0.0.1:7001,tcp://127.0.0.1:7002
             """,
+            examples: """
+                mrl-encoder --encoder-model ~/models/debian
+                MRL_ENCODER_MODEL=~/models/debian mrl-encoder --worker-threads 2
+                mrl-encoder --config /etc/matryoshka.json
+                mrl-encoder --coordinator-back tcp://127.0.0.1:7001,tcp://127.0.0.1:7002
+                """
+        ),
         version: WorkerProcess.version
     )
 
     @OptionGroup var options: WorkerOptions
-    @Option(help: help(SettingKey.encoderModel.setting))
-    var encoderModel: String?
+    @Option(SettingKey.encoderModel.setting) var encoderModel: String?
 
     func run() {
         runProcess {

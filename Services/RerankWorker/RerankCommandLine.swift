@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import Glibc
 import Matryoshka
 import PostgreSQL
@@ -11,7 +12,8 @@ struct RerankCommandLine: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mrl-rerank",
         abstract: "Holds full vectors of the shards it is given and scores candidates with them.",
-        discussion: """
+        discussion: helpDiscussion(
+            """
             Coordinators decide which shards are its own. Those that fit --worker-capacity-bytes it holds in memory. Of
             the others it reads the rows that are asked for from PostgreSQL, all that a request misses at once, and
             keeps the latest in mapped files of --rerank-cache-bytes. It also scans its shards for plans that no
@@ -19,22 +21,22 @@ struct RerankCommandLine: ParsableCommand {
             exact search of a collection has its rows in memory coded in such files too, a quarter of their size and
             more: the next ones read the codes, and score only the rows that these cannot rule out.
             SIGTERM moves its shards to the others first, a second SIGTERM ends it at once.
-
-            Examples:
-              mrl-rerank --database-url postgresql:///matryoshka
-              mrl-rerank --worker-capacity-bytes 16GiB --worker-threads 2
-              mrl-rerank --worker-capacity-bytes 1GiB --rerank-cache-bytes 200GiB --rerank-cache-directory /mnt/nvme
-              mrl-rerank --config /etc/matryoshka.json --log-format json
             """,
+            examples: """
+                mrl-rerank --database-url postgresql:///matryoshka
+                mrl-rerank --worker-capacity-bytes 16GiB --worker-threads 2
+                mrl-rerank --worker-capacity-bytes 1GiB --rerank-cache-bytes 200GiB \\
+                  --rerank-cache-directory /mnt/nvme
+                mrl-rerank --config /etc/matryoshka.json --log-format json
+                """
+        ),
         version: WorkerProcess.version
     )
 
     @OptionGroup var options: WorkerOptions
     @OptionGroup var holding: HoldingOptions
-    @Option(help: help(SettingKey.rerankCacheBytes.setting))
-    var rerankCacheBytes: String?
-    @Option(help: help(SettingKey.rerankCacheDirectory.setting))
-    var rerankCacheDirectory: String?
+    @Option(SettingKey.rerankCacheBytes.setting) var rerankCacheBytes: String?
+    @Option(SettingKey.rerankCacheDirectory.setting) var rerankCacheDirectory: String?
 
     private var flags: [String: String] {
         let own = [

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import PostgreSQL
 import ServiceRuntime
 import Shortlist
@@ -9,16 +10,18 @@ struct ShortlistCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mrl-shortlist",
         abstract: "Holds the heads of the shards it is given and finds shortlists in them.",
-        discussion: """
+        discussion: helpDiscussion(
+            """
             Coordinators decide which shards it holds, within --worker-capacity-bytes; it loads them from PostgreSQL
             and follows their changes. Start one more and it takes its share. SIGTERM moves its shards to the others
             first, a second SIGTERM ends it at once.
-
-            Examples:
-              mrl-shortlist --database-url postgresql:///matryoshka
-              mrl-shortlist --worker-capacity-bytes 8GiB --worker-threads 4
-              mrl-shortlist --config /etc/matryoshka.json --log-format json
             """,
+            examples: """
+                mrl-shortlist --database-url postgresql:///matryoshka
+                mrl-shortlist --worker-capacity-bytes 8GiB --worker-threads 4
+                mrl-shortlist --config /etc/matryoshka.json --log-format json
+                """
+        ),
         version: WorkerProcess.version
     )
 

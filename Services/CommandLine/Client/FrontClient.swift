@@ -196,8 +196,6 @@ final class FrontClient {
         if changes.becameReady { isConnected = true }
         if changes.hasHandshakeFailed { hasHandshakeFailed = true }
         if changes.isLost {
-            // What it sent before it went lies in the socket still.
-            try receive(from: place)
             choice.lost(place)
             withdraw(from: place, because: "the connection to the coordinator at \(links[place].endpoint) was lost")
         }

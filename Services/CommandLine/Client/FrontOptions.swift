@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import FoundationEssentials
 import ServiceRuntime
 import ZeroMQ
@@ -11,13 +12,14 @@ struct FrontOptions: ParsableArguments {
         name: .customLong("front"),
         help: ArgumentHelp(
             "Endpoint of a coordinator, for example tcp://127.0.0.1:7400; repeat it for several, of which another takes "
-                + "over from one that goes silent. Default: the cluster in --home.",
+                + "over from one that goes silent. "
+                + "(\(SettingKey.coordinatorFront.setting.environment[0]); default: the cluster in --home)",
             valueName: "endpoint"
         )
     )
     var endpoints: [String] = []
 
-    @Option(help: ArgumentHelp("Configuration file (JSON).", valueName: "file"))
+    @Option(help: .configurationFile)
     var config: String?
 
     /// Connects as the settings say.

@@ -61,7 +61,14 @@ struct Home: Sendable {
 
 /// `--home`, which most commands take.
 struct HomeOption: ParsableArguments {
-    @Option(name: .customLong("home"), help: ArgumentHelp("Folder of the cluster's state.", valueName: "dir"))
+    @Option(
+        name: .customLong("home"),
+        help: ArgumentHelp(
+            "Folder of the cluster's state. (MRL_HOME; default: /var/lib/matryoshka for root, or "
+                + "$XDG_DATA_HOME/matryoshka, or ~/.local/share/matryoshka)",
+            valueName: "dir"
+        )
+    )
     var named: String?
 
     func resolved() throws -> Home { try Home(named) }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import DocumentStore
 import ServiceRuntime
 
@@ -7,12 +8,14 @@ struct MigrateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "migrate",
         abstract: "Bring the database's schema to this version.",
-        discussion: """
-            mrl up does it too; this is for servers of your own, with the rights of the schema's owner.
-
-            EXAMPLES
-              DATABASE_URL=postgresql://owner@db/mrl mrl migrate
+        discussion: helpDiscussion(
             """
+            mrl up does it too; this is for servers of your own, with the rights of the schema's owner.
+            """,
+            examples: """
+                DATABASE_URL=postgresql://owner@db/mrl mrl migrate
+                """
+        )
     )
 
     @OptionGroup var home: HomeOption
@@ -35,13 +38,15 @@ struct SettingsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "settings",
         abstract: "List every setting: type, default, allowed values, unit.",
-        discussion: """
-            A flag counts before the environment, the environment before the file, the file before the default.
-
-            EXAMPLES
-              mrl settings
-              mrl settings --markdown
+        discussion: helpDiscussion(
             """
+            A flag counts before the environment, the environment before the file, the file before the default.
+            """,
+            examples: """
+                mrl settings
+                mrl settings --markdown
+                """
+        )
     )
 
     @Flag(help: "Print the table of the README.") var markdown = false

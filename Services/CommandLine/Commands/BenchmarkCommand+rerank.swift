@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import Matryoshka
 import WireProtocol
 
@@ -7,16 +8,19 @@ extension BenchmarkCommand {
     struct Rerank: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Searches whose rows a rerank worker reads from PostgreSQL, has in its cache, or in memory.",
-            discussion: """
-                Runs a cluster of its own in an empty folder, with synthetic vectors and memory for a tenth of them:
-                cold    rows come from PostgreSQL, one query for all that a search misses
-                warm    the same searches again: rows come from the cache's mapped files
-                hot     all rows are in memory
-                scan    exhaustive: rows that are not in memory pass by from PostgreSQL
-
-                EXAMPLES
-                  mrl benchmark rerank --documents 200000 --dimensions 768
+            usage: "mrl benchmark rerank [<options>]",
+            discussion: helpDiscussion(
                 """
+                Runs a cluster of its own in an empty folder, with synthetic vectors and memory for a tenth of them:
+                  cold    rows come from PostgreSQL, one query for all that a search misses
+                  warm    the same searches again: rows come from the cache's mapped files
+                  hot     all rows are in memory
+                  scan    exhaustive: rows that are not in memory pass by from PostgreSQL
+                """,
+                examples: """
+                    mrl benchmark rerank --documents 200000 --dimensions 768
+                    """
+            )
         )
 
         @Option(help: "Documents.") var documents = 100_000

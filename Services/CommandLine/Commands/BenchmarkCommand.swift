@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import DocumentStore
 import FoundationEssentials
 import Glibc
@@ -12,6 +13,14 @@ struct BenchmarkCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "benchmark",
         abstract: "Measure searches, reranking, loading, and memory.",
+        discussion: helpDiscussion(
+            "Without a subcommand it measures searches.",
+            examples: """
+                mrl benchmark
+                mrl benchmark search --plan 16:200,256:10
+                mrl benchmark memory
+                """
+        ),
         subcommands: [Search.self, Rerank.self, Load.self, Memory.self, ClusterBenchmarkCommand.self],
         defaultSubcommand: Search.self
     )
@@ -20,14 +29,17 @@ struct BenchmarkCommand: ParsableCommand {
     struct Search: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Latency of one request at a time, and throughput with many in flight.",
-            discussion: """
-                Queries are short descriptions of held-out packages, or random vectors where there is no corpus.
-
-                EXAMPLES
-                  mrl benchmark
-                  mrl benchmark search --plan 16:200,256:10 --in-flight 16 --json
-                  mrl benchmark search --cold                 restarts the rerank workers first
+            usage: "mrl benchmark search [<options>]",
+            discussion: helpDiscussion(
                 """
+                Queries are short descriptions of held-out packages, or random vectors where there is no corpus.
+                """,
+                examples: """
+                    mrl benchmark
+                    mrl benchmark search --plan 16:200,256:10 --in-flight 16 --json
+                    mrl benchmark search --cold                 restarts the rerank workers first
+                    """
+            )
         )
 
         @OptionGroup var front: FrontOptions
@@ -156,10 +168,11 @@ struct BenchmarkCommand: ParsableCommand {
     struct Load: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "How fast heads and whole vectors are read from PostgreSQL.",
-            discussion: """
-                EXAMPLES
-                  mrl benchmark load --collection debian
-                """
+            discussion: helpDiscussion(
+                examples: """
+                    mrl benchmark load --collection debian
+                    """
+            )
         )
 
         @OptionGroup var home: HomeOption
@@ -205,14 +218,17 @@ struct BenchmarkCommand: ParsableCommand {
     struct Memory: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Memory of a shortlist worker a document, as the slope between two sizes.",
-            discussion: """
+            usage: "mrl benchmark memory [<options>]",
+            discussion: helpDiscussion(
+                """
                 Runs a cluster of its own with one shortlist worker in an empty folder, and fills it with synthetic
                 vectors. 4,000,000 documents take about 4 GB of disk and some minutes.
-
-                EXAMPLES
-                  mrl benchmark memory --from 100000 --to 400000
-                  mrl benchmark memory --json
-                """
+                """,
+                examples: """
+                    mrl benchmark memory --from 100000 --to 400000
+                    mrl benchmark memory --json
+                    """
+            )
         )
 
         @Option(help: "Documents of the first measurement.") var from = 1_000_000

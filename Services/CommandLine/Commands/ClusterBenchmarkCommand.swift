@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import DocumentStore
 import Evaluation
 import FoundationEssentials
@@ -11,15 +12,17 @@ struct ClusterBenchmarkCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cluster",
         abstract: "Searches over ZeroMQ with PostgreSQL behind, over vectors from a file.",
-        discussion: """
+        discussion: helpDiscussion(
+            """
             Runs a cluster of its own in an empty folder and stores the vectors of a NumPy file (float32 or float16) in
             it. Then it measures one request at a time, and many in flight, for each plan. deploy/benchmark uses it.
-
-            EXAMPLES
-              mrl benchmark cluster --vectors base.npy --queries queries.npy --plan 64:200,768:10
-              mrl benchmark cluster --vectors base.npy --queries queries.npy --plan 32:400,512:10 --json
-              mrl benchmark cluster --vectors base.npy --queries queries.npy --index hnsw --ef 400
-            """
+            """,
+            examples: """
+                mrl benchmark cluster --vectors base.npy --queries queries.npy
+                mrl benchmark cluster --vectors base.npy --queries queries.npy \\
+                  --plan 32:400,512:10 --json
+                """
+        )
     )
 
     @Option(help: ArgumentHelp("Vectors to store.", valueName: "file.npy")) var vectors: String

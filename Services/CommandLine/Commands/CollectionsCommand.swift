@@ -1,4 +1,5 @@
 public import ArgumentParser
+import CommandHelp
 import Matryoshka
 import ServiceRuntime
 import WireProtocol
@@ -8,6 +9,15 @@ struct CollectionsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "collections",
         abstract: "List, create, drop, rename by alias, and configure collections.",
+        discussion: helpDiscussion(
+            "Without a subcommand it lists them.",
+            examples: """
+                mrl collections
+                mrl collections create articles
+                mrl collections configure articles --resident 32
+                mrl collections alias latest articles
+                """
+        ),
         subcommands: [List.self, Create.self, Drop.self, Alias.self, Configure.self],
         defaultSubcommand: List.self
     )
@@ -15,11 +25,12 @@ struct CollectionsCommand: ParsableCommand {
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "List the collections.",
-            discussion: """
-                EXAMPLES
-                  mrl collections list
-                  mrl collections list --json
-                """
+            discussion: helpDiscussion(
+                examples: """
+                    mrl collections list
+                    mrl collections list --json
+                    """
+            )
         )
 
         @OptionGroup var front: FrontOptions
@@ -46,7 +57,8 @@ struct CollectionsCommand: ParsableCommand {
     struct Create: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Create a collection.",
-            discussion: """
+            discussion: helpDiscussion(
+                """
                 Sizes default to those of the model that the encoder serves.
 
                 Every row is scanned (flat) unless --index says otherwise. Of ivf, only the lists nearest to the query are
@@ -54,12 +66,13 @@ struct CollectionsCommand: ParsableCommand {
                 few rows are kept, approximate, dear to build and in memory (8 M bytes a row and more beside the
                 numbers). All can be changed later, see mrl collections configure; exact searches find the true best
                 with each.
-
-                EXAMPLES
-                  mrl collections create articles
-                  mrl collections create photos --dimensions 768 --smallest 64 --similarity dot
-                  mrl collections create notes --dimensions 512 --index hnsw --m 24 --ef-construction 200
-                """
+                """,
+                examples: """
+                    mrl collections create articles
+                    mrl collections create photos --dimensions 768 --similarity dot
+                    mrl collections create notes --dimensions 512 --index hnsw --m 24
+                    """
+            )
         )
 
         @OptionGroup var front: FrontOptions
@@ -92,10 +105,11 @@ struct CollectionsCommand: ParsableCommand {
     struct Drop: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Drop a collection with all its documents.",
-            discussion: """
-                EXAMPLES
-                  mrl collections drop articles --yes
-                """
+            discussion: helpDiscussion(
+                examples: """
+                    mrl collections drop articles --yes
+                    """
+            )
         )
 
         @OptionGroup var front: FrontOptions
@@ -112,11 +126,13 @@ struct CollectionsCommand: ParsableCommand {
     struct Alias: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Point an alias at a collection, in one step; or remove it.",
-            discussion: """
-                EXAMPLES
-                  mrl collections alias articles articles-2
-                  mrl collections alias articles --remove
-                """
+            usage: "mrl collections alias [<options>] <alias> [<collection>]",
+            discussion: helpDiscussion(
+                examples: """
+                    mrl collections alias articles articles-2
+                    mrl collections alias articles --remove
+                    """
+            )
         )
 
         @OptionGroup var front: FrontOptions
@@ -137,14 +153,15 @@ struct CollectionsCommand: ParsableCommand {
     struct Configure: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Change what is held in memory and how it is searched, while the collection serves.",
-            discussion: """
-                EXAMPLES
-                  mrl collections configure articles --resident 32
-                  mrl collections configure articles --precision float32
-                  mrl collections configure articles --index ivf --lists 1024
-                  mrl collections configure articles --index hnsw
-                  mrl collections configure articles --signs true
-                """
+            discussion: helpDiscussion(
+                examples: """
+                    mrl collections configure articles --resident 32
+                    mrl collections configure articles --precision float32
+                    mrl collections configure articles --index ivf --lists 1024
+                    mrl collections configure articles --index hnsw
+                    mrl collections configure articles --signs true
+                    """
+            )
         )
 
         @OptionGroup var front: FrontOptions

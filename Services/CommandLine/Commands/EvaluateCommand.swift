@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import Matryoshka
 import ServiceRuntime
 import WireProtocol
@@ -8,16 +9,19 @@ struct EvaluateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "evaluate",
         abstract: "Measure quality, cost and time of many plans on held-out known-item queries.",
-        discussion: """
+        usage: "mrl evaluate [<options>]",
+        discussion: helpDiscussion(
+            """
             Each query is the short description of one package of a held-out source; the collection embeds the long
             ones. MRR@10 counts where the package is found, ties against us; recall@10 is the share of the ten best of
             full search that a plan finds.
-
-            EXAMPLES
-              mrl evaluate
-              mrl evaluate --queries 0 --json
-              mrl evaluate --plan 32:400,256:10
-            """
+            """,
+            examples: """
+                mrl evaluate
+                mrl evaluate --queries 0 --json
+                mrl evaluate --plan 32:400,256:10
+                """
+        )
     )
 
     @OptionGroup var front: FrontOptions

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import Glibc
 import ServiceRuntime
 import ZeroMQ
@@ -8,36 +9,39 @@ struct KeysCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "keys",
         abstract: "Make CURVE keys, which sockets beyond this machine need, and say whom a coordinator admits.",
-        discussion: """
+        discussion: helpDiscussion(
+            """
             A coordinator has two allow-lists: curve.front_allow_list for clients and
             curve.back_allow_list for workers. A key on one opens nothing at the other.
             Changes need no restart: they count from the next connection on.
-
-            EXAMPLES
-              Where the coordinator runs:
-                export MRL_CURVE_FRONT_ALLOW_LIST=/etc/matryoshka/clients
-                export MRL_CURVE_BACK_ALLOW_LIST=/etc/matryoshka/workers
-                mrl keys generate coordinator              its own pair
-                mrl keys generate worker-1 --allow worker  a worker's pair
-                mrl keys allow client laptop.public        somebody else's key
-                mrl keys list
-                mrl keys revoke worker worker-1
-              Where a worker or client runs, with files from above:
-                export MRL_CURVE_SECRET_KEY_FILE=worker-1.secret
-                export MRL_CURVE_SERVER_KEY=coordinator.public
             """,
+            examples: """
+                Where the coordinator runs:
+                  export MRL_CURVE_FRONT_ALLOW_LIST=/etc/matryoshka/clients
+                  export MRL_CURVE_BACK_ALLOW_LIST=/etc/matryoshka/workers
+                  mrl keys generate coordinator              its own pair
+                  mrl keys generate worker-1 --allow worker  a worker's pair
+                  mrl keys allow client laptop.public        somebody else's key
+                  mrl keys list
+                  mrl keys revoke worker worker-1
+                Where a worker or client runs, with files from above:
+                  export MRL_CURVE_SECRET_KEY_FILE=worker-1.secret
+                  export MRL_CURVE_SERVER_KEY=coordinator.public
+                """
+        ),
         subcommands: [Generate.self, Allow.self, Revoke.self, List.self, Public.self]
     )
 
     struct Generate: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Make a pair: the secret key in NAME.secret (mode 0600), the public key in NAME.public.",
-            discussion: """
-                EXAMPLES
-                  mrl keys generate coordinator
-                  mrl keys generate worker-1 --allow worker
-                  mrl keys generate laptop --allow client --list /etc/matryoshka/clients
-                """
+            discussion: helpDiscussion(
+                examples: """
+                    mrl keys generate coordinator
+                    mrl keys generate worker-1 --allow worker
+                    mrl keys generate laptop --allow client --list /etc/matryoshka/clients
+                    """
+            )
         )
 
         @Argument(help: "Path without the ending.") var name: String
@@ -66,11 +70,12 @@ struct KeysCommand: ParsableCommand {
     struct Allow: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Put a public key on the list of clients or of workers.",
-            discussion: """
-                EXAMPLES
-                  mrl keys allow worker worker-1.public
-                  mrl keys allow client laptop.public --name "Ada's laptop"
-                """
+            discussion: helpDiscussion(
+                examples: """
+                    mrl keys allow worker worker-1.public
+                    mrl keys allow client laptop.public --name "Ada's laptop"
+                    """
+            )
         )
 
         @Argument(help: "client or worker.") var kind: PeerKind
@@ -96,11 +101,12 @@ struct KeysCommand: ParsableCommand {
     struct Revoke: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Take a key off the list; connections that exist stay until they end.",
-            discussion: """
-                EXAMPLES
-                  mrl keys revoke worker worker-1
-                  mrl keys revoke client laptop.public
-                """
+            discussion: helpDiscussion(
+                examples: """
+                    mrl keys revoke worker worker-1
+                    mrl keys revoke client laptop.public
+                    """
+            )
         )
 
         @Argument(help: "client or worker.") var kind: PeerKind
@@ -119,10 +125,11 @@ struct KeysCommand: ParsableCommand {
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Show the keys on both lists.",
-            discussion: """
-                EXAMPLES
-                  mrl keys list
-                """
+            discussion: helpDiscussion(
+                examples: """
+                    mrl keys list
+                    """
+            )
         )
 
         @OptionGroup var place: AllowListSettings
@@ -140,10 +147,11 @@ struct KeysCommand: ParsableCommand {
     struct Public: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Print the public key of a secret one.",
-            discussion: """
-                EXAMPLES
-                  mrl keys public coordinator.secret
-                """
+            discussion: helpDiscussion(
+                examples: """
+                    mrl keys public coordinator.secret
+                    """
+            )
         )
 
         @Argument(help: "File with the secret key.") var file: String
@@ -165,7 +173,7 @@ enum PeerKind: String, ExpressibleByArgument, CaseIterable {
 
 /// Where the settings say that the allow-lists are.
 struct AllowListSettings: ParsableArguments {
-    @Option(help: ArgumentHelp("Configuration file (JSON).", valueName: "file")) var config: String?
+    @Option(help: .configurationFile) var config: String?
 
     func path(_ kind: PeerKind) throws -> String? {
         try Settings(flags: config.map { ["config": $0] } ?? [:])[kind.list].map(absolutePath)
@@ -176,7 +184,8 @@ struct AllowListSettings: ParsableArguments {
 struct AllowListPlace: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "The list; default: curve.front_allow_list for clients, curve.back_allow_list for workers.",
+            "The list. (for clients \(PeerKind.client.list.setting.environment[0]), for workers "
+                + "\(PeerKind.worker.list.setting.environment[0]))",
             valueName: "file"
         )
     )

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import Evaluation
 import Matryoshka
 import ServiceRuntime
@@ -9,6 +10,11 @@ struct PlanCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "plan",
         abstract: "Work out what a collection will need.",
+        discussion: helpDiscussion(
+            examples: """
+                mrl plan capacity --documents 1e9 --dimensions 768 --qps 1000
+                """
+        ),
         subcommands: [Capacity.self]
     )
 
@@ -16,20 +22,27 @@ struct PlanCommand: ParsableCommand {
     struct Capacity: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Machines, memory, queries a second and cost for your own numbers.",
-            discussion: """
+            discussion: helpDiscussion(
+                """
                 Cores for the scan are the greater of two:
-                  throughput   queries a second · scanned rows · (row ns + dimension ns · m) / utilisation
-                  latency      1.5 · scanned rows · (time of one row in a single scan) / (p50 − hops − rerank)
+                  throughput  queries a second · scanned rows
+                            · (row ns + dimension ns · m) / utilisation
+                  latency     1.5 · scanned rows · (time of one row in a single scan)
+                            / (p50 − hops − rerank)
                 Cores for rerank and for the processes themselves come on top. Memory is documents · (H · bytes a number
                 + overhead) for heads, and documents · (4 · D + overhead) for the vectors that are held. The greater of
                 cores and memory decides the machines. Rates are those measured for deploy/capacity.md: measure your own
                 with deploy/benchmark and give them here.
-
-                EXAMPLES
-                  mrl plan capacity --documents 1e9 --dimensions 768 --qps 1000 --p50 50 --cores 64 --memory 512 --price 3
-                  mrl plan capacity --documents 2e7 --dimensions 512 --resident 32 --plan 32:400,512:10 --qps 200 --json
-                  mrl plan capacity --documents 1e9 --dimensions 768 --probed 0.02 --cached 0.1 --qps 1000 --price 3
-                """
+                """,
+                examples: """
+                    mrl plan capacity --documents 1e9 --dimensions 768 --qps 1000 --p50 50 \\
+                      --cores 64 --memory 512 --price 3
+                    mrl plan capacity --documents 2e7 --dimensions 512 --resident 32 \\
+                      --plan 32:400,512:10 --qps 200 --json
+                    mrl plan capacity --documents 1e9 --dimensions 768 --probed 0.02 \\
+                      --cached 0.1 --qps 1000 --price 3
+                    """
+            )
         )
 
         @Option(help: "Documents, for example 1e9.") var documents: Double

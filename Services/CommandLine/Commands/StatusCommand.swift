@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import Glibc
 import Matryoshka
 import ServiceRuntime
@@ -9,12 +10,13 @@ struct StatusCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status",
         abstract: "Show coordinators, workers, shards and traffic.",
-        discussion: """
-            EXAMPLES
-              mrl status
-              mrl status --watch
-              mrl status --json | jq '.workers[].rows'
-            """
+        discussion: helpDiscussion(
+            examples: """
+                mrl status
+                mrl status --watch
+                mrl status --json | jq '.workers[].rows'
+                """
+        )
     )
 
     @OptionGroup var front: FrontOptions

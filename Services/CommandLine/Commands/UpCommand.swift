@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import FoundationEssentials
 import Glibc
 import ServiceRuntime
@@ -9,17 +10,20 @@ struct UpCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "up",
         abstract: "Start PostgreSQL, a coordinator and workers on this machine, and keep them running.",
-        discussion: """
+        usage: "mrl up [<options>]",
+        discussion: helpDiscussion(
+            """
             Returns when everything is ready. Running it twice is harmless: the second time it says what runs, and
             starts again what was given up; other numbers and settings than it runs with it does not take up, and
             says so. With DATABASE_URL (or libpq's own variables) no PostgreSQL is started.
-
-            EXAMPLES
-              mrl up
-              mrl up --shortlists 4 --capacity 512MiB
-              mrl up --foreground                     for systemd and containers
-              DATABASE_URL=postgresql://mrl@db/mrl mrl up
-            """
+            """,
+            examples: """
+                mrl up
+                mrl up --shortlists 4 --capacity 512MiB
+                mrl up --foreground                     for systemd and containers
+                DATABASE_URL=postgresql://mrl@db/mrl mrl up
+                """
+        )
     )
 
     @OptionGroup var home: HomeOption
@@ -29,9 +33,14 @@ struct UpCommand: ParsableCommand {
     @Option(help: "Rerank workers. (default: \(ClusterSize().rerankers))") var rerankers: Int?
     @Option(help: ArgumentHelp("Model directory; default: models/default in the home.", valueName: "dir"))
     var model: String?
-    @Option(help: ArgumentHelp("Memory that each worker offers for rows, for example 512MiB.", valueName: "bytes"))
+    @Option(
+        help: ArgumentHelp(
+            "Memory that each worker offers for rows. \(SettingKey.workerCapacityBytes.setting.origins)",
+            valueName: "bytes"
+        )
+    )
     var capacity: String?
-    @Option(help: ArgumentHelp("Configuration file of all processes (JSON).", valueName: "file")) var config: String?
+    @Option(help: .configurationFile) var config: String?
     @Option(
         help: ArgumentHelp("A setting of all processes, for example --set log.level=debug.", valueName: "key=value")
     )
@@ -219,13 +228,15 @@ struct DownCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "down",
         abstract: "Stop everything that mrl up started, gracefully.",
-        discussion: """
-            Workers stop first, then the coordinator, then PostgreSQL. The data stays.
-
-            EXAMPLES
-              mrl down
-              mrl down --home /srv/matryoshka
+        discussion: helpDiscussion(
             """
+            Workers stop first, then the coordinator, then PostgreSQL. The data stays.
+            """,
+            examples: """
+                mrl down
+                mrl down --home /srv/matryoshka
+                """
+        )
     )
 
     @OptionGroup var home: HomeOption
@@ -268,11 +279,12 @@ struct ScaleCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "scale",
         abstract: "Change how many workers of a kind run; shards move by themselves, without a lost query.",
-        discussion: """
-            EXAMPLES
-              mrl scale shortlist 3
-              mrl scale rerank 2
-            """
+        discussion: helpDiscussion(
+            examples: """
+                mrl scale shortlist 3
+                mrl scale rerank 2
+                """
+        )
     )
 
     @OptionGroup var home: HomeOption

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import DocumentStore
 import Glibc
 import Matryoshka
@@ -11,6 +12,13 @@ struct ImportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "import",
         abstract: "Make corpora, and fill collections from them.",
+        discussion: helpDiscussion(
+            examples: """
+                mrl import debian --output debian.jsonl
+                mrl import documents debian.jsonl --collection debian --create
+                mrl import pending
+                """
+        ),
         subcommands: [
             ImportDebianCommand.self, ImportWordNetCommand.self, ImportDocumentsCommand.self, ImportPendingCommand.self,
         ]
@@ -22,16 +30,20 @@ struct ImportDocumentsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "documents",
         abstract: "Encode the documents of a JSON-lines file and store them, searchable.",
-        discussion: """
+        usage: "mrl import documents [<options>] <file> --collection <collection>",
+        discussion: helpDiscussion(
+            """
             A line is {"id", "text", "payload"} or a package {"name", "source", "section", "short", "long"}. An import
             that was cut short goes on where it stopped, unless the file was changed; Ctrl-C stops it after the
             current batch. A line that is no document stops it too, once all before it is stored.
-
-            EXAMPLES
-              mrl import documents corpus.jsonl --collection debian --create
-              mrl import documents corpus.jsonl --collection debian-eval --create --fields long
-              mrl import documents corpus.jsonl --collection debian --on-error skip --rejects bad.jsonl
-            """
+            """,
+            examples: """
+                mrl import documents corpus.jsonl --collection debian --create
+                mrl import documents corpus.jsonl --collection eval --create --fields long
+                mrl import documents corpus.jsonl --collection debian \\
+                  --on-error skip --rejects bad.jsonl
+                """
+        )
     )
 
     @OptionGroup var front: FrontOptions
@@ -237,11 +249,13 @@ struct ImportPendingCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "pending",
         abstract: "Encode documents that were stored as text without a vector.",
-        discussion: """
-            EXAMPLES
-              mrl import pending
-              mrl import pending --collection articles
-            """
+        usage: "mrl import pending [<options>]",
+        discussion: helpDiscussion(
+            examples: """
+                mrl import pending
+                mrl import pending --collection articles
+                """
+        )
     )
 
     @OptionGroup var front: FrontOptions

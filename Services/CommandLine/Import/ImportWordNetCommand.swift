@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandHelp
 import Corpora
 import Foundation
 
@@ -7,15 +8,17 @@ struct ImportWordNetCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "wordnet",
         abstract: "Make a corpus: words with examples, and definition, of every synset of WordNet.",
-        discussion: """
+        discussion: helpDiscussion(
+            """
             Reads data.noun, data.verb, data.adj and data.adv, for example those of Debian's package wordnet-base, which
             need not be installed:
 
               apt-get download wordnet-base && dpkg -x wordnet-base_*.deb wordnet
-
-            EXAMPLES
-              mrl import wordnet wordnet/usr/share/wordnet --output wordnet.jsonl
-            """
+            """,
+            examples: """
+                mrl import wordnet wordnet/usr/share/wordnet --output wordnet.jsonl
+                """
+        )
     )
 
     @Argument(help: ArgumentHelp("Folder with WordNet's data files.", valueName: "DIR"))
