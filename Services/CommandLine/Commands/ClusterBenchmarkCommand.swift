@@ -21,6 +21,8 @@ struct ClusterBenchmarkCommand: ParsableCommand {
                 mrl benchmark cluster --vectors base.npy --queries queries.npy
                 mrl benchmark cluster --vectors base.npy --queries queries.npy \\
                   --plan 32:400,512:10 --json
+                mrl benchmark cluster --vectors base.npy --queries queries.npy \\
+                  --index hnsw --ef 400
                 """
         )
     )

@@ -14,23 +14,14 @@ struct SearchCommand: ParsableCommand {
             """
             A plan is a list of stages dimensions:keep or dimensions:keep:precision, for example 32:200,256:10: keep
             the best 200 by their first 32 dimensions, and of these the best 10 by all 256.
-<<<<<<< HEAD
-
-            EXAMPLES
-              mrl search "play chess against the computer"
-              mrl search -k 3 --explain edit photos
-              mrl search --plan 16:200,32:100,64:50,128:25,256:10 "web server"
-              mrl search --exact "web server"
-            """
-=======
             """,
             examples: """
                 mrl search "play chess against the computer"
                 mrl search -k 3 --explain edit photos
                 mrl search --plan 16:200,32:100,64:50,128:25,256:10 "web server"
+                mrl search --exact "web server"
                 """
         )
->>>>>>> 89a3ad2 (Help texts take the terminal's width, have examples, and tell of settings what the list of settings has)
     )
 
     @OptionGroup var front: FrontOptions
