@@ -18,7 +18,7 @@ struct CoordinatorCommand: ParsableCommand {
             """,
             examples: """
                 mrl-coordinator --database-url postgresql:///matryoshka
-                mrl-coordinator --coordinator-front ipc:///run/front.sock,tcp://127.0.0.1:7701
+                mrl-coordinator --coordinator-front tcp://127.0.0.1:7701
                 mrl-coordinator --coordinator-back tcp://10.0.0.1:7702
                     with MRL_CURVE_SECRET_KEY_FILE and MRL_CURVE_BACK_ALLOW_LIST set
                 """
