@@ -111,7 +111,7 @@ let package = Package(
         tests("RetrievalTestingTests", ["RetrievalTesting"]),
         tests("CorporaTests", ["Corpora"]),
         tests("WireProtocolTests", ["WireProtocol", "Matryoshka"]),
-        tests("CoordinationTests", ["Coordination", "WireProtocol", "Matryoshka"]),
+        tests("CoordinationTests", ["Coordination", "WireProtocol", "Matryoshka", "RetrievalTesting"]),
         tests("ZeroMQTests", ["ZeroMQ", "ServiceRuntime", "CPlatform"]),
         tests("DocumentStoreTests", ["DocumentStore", "PostgreSQL", "Matryoshka", "RetrievalTesting"]),
         tests("ServiceRuntimeTests", ["ServiceRuntime", logging]),

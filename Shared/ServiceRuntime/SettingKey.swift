@@ -153,7 +153,7 @@ extension SettingKey where Value == Int {
         .integer(1 << 20...1 << 50),
         default: "2GiB",
         unit: "bytes",
-        "Memory that a worker offers for rows. No shortlist shard is placed beyond it."
+        "Memory that a worker offers for rows. Shortlist shards are placed up to 95 % of it, and leave what outgrows it."
     )
     /// Compute threads of a worker.
     public static let workerThreads = SettingKey(

@@ -131,7 +131,7 @@ public struct Register: Sendable, Hashable, Codable {
     public var protocolVersions: [Int]
     /// Bytes of rows that it may hold.
     ///
-    /// Shards are never placed beyond. 0 for encoders.
+    /// Shortlist shards are placed up to 95 % of it, and leave what outgrows it. 0 for encoders.
     public var capacityBytes: Int
     /// Requests that it takes unanswered from this coordinator.
     public var credit: Int

@@ -65,6 +65,74 @@ extension ClusterTests {
             print("load: \(result.answered) replies, \(result.rate)/s, slowest \(result.slowestSeconds * 1000) ms")
         }
 
+        private static func growing(_ rows: Int) -> SyntheticCorpus {
+            SyntheticCorpus(rows: rows, dimensions: 64, seed: 37)
+        }
+
+        private static func wide() -> CreateCollection {
+            var create = collection
+            create.residency.width = 64
+            return create
+        }
+
+        @Test("a worker that outgrows its capacity hands shards to another without a failed reply")
+        func growthMoves() throws {
+            let cluster = try TestCluster(shortlists: 0)
+            let small = try cluster.addShortlist(["MRL_WORKER_CAPACITY_BYTES": "1MiB"])
+            try cluster.addShortlist(["MRL_WORKER_CAPACITY_BYTES": "64MiB"])
+            let shape = try cluster.fill(Self.wide(), Self.growing(8_000))
+            let client = try cluster.client()
+            try cluster.waitUntilServing(shape, rows: 8_000)
+            try cluster.waitUntilBalanced(client, holders: 2, rows: 8_000)
+            // Half of 30,000 rows at 64 dimensions take more than 1 MiB.
+            let grown = Self.growing(30_000)
+            try cluster.stage(grown, into: shape.collection, cluster.database.store())
+            let request = SearchRequest("scaling", [grown[0]], plan: IdenticalHits.funnel64)
+            var last = ClusterStatus()
+            let isRelieved = try poll(seconds: 30) {
+                for _ in 0..<5 { #expect(try client.search(request).coverage.isComplete) }
+                last = try ClusterStatus(client)
+                guard let held = last.shortlists.first(where: { $0.pid == Int(small.pid) }) else { return false }
+                return held.bytes <= 1 << 20 && last.shortlists.allSatisfy(\.isSettled)
+                    && last.shortlists.map(\.rows).reduce(0, +) == grown.count
+            }
+            #expect(isRelieved, "\(last)")
+            try cluster.waitUntilServing(shape, rows: grown.count)
+        }
+
+        @Test("a worker that outgrows its capacity alone names what it gave up; another one makes the answer whole")
+        func growthWithoutRoom() throws {
+            let cluster = try TestCluster(shortlists: 0)
+            try cluster.addShortlist(["MRL_WORKER_CAPACITY_BYTES": "1MiB"])
+            let shape = try cluster.fill(Self.wide(), Self.growing(8_000))
+            let client = try cluster.client()
+            try cluster.waitUntilServing(shape, rows: 8_000)
+            let grown = Self.growing(18_000)
+            try cluster.stage(grown, into: shape.collection, cluster.database.store())
+            let request = SearchRequest("scaling", [grown[0]], plan: IdenticalHits.funnel64, minCoverage: 0)
+            func missing() throws -> [UInt16] {
+                try client.search(request).coverage.missing.filter { $0.reason == .noCapacity }.map(\.shard)
+            }
+            let oneShard = (1 << 20) / 32
+            let isBounded = try poll(seconds: 20) {
+                let held = try ClusterStatus(client).shortlists[0]
+                return try !missing().isEmpty && held.bytes <= 1 << 20 && held.isSettled
+            }
+            let bounded = try ClusterStatus(client)
+            #expect(isBounded, "\(bounded)")
+            // It stays so.
+            let named = try missing()
+            for _ in 0..<10 {
+                pause(0.3)
+                #expect(try missing() == named)
+                #expect(try ClusterStatus(client).shortlists[0].bytes <= (1 << 20) + oneShard)
+            }
+            let counts = try ClusterStatus(client).json["collections"]?.elements.first?["shards"]?["shortlist"]
+            #expect(counts?["no_capacity"]?.int == named.count)
+            try cluster.addShortlist()
+            try cluster.waitUntilServing(shape, rows: grown.count)
+        }
+
         @Test("a rerank worker drains without a failed reply")
         func rerankDrain() throws {
             let cluster = try TestCluster(shortlists: 1, rerankers: 2)
