@@ -40,12 +40,13 @@ private struct World {
                 role: .shortlist,
                 host: "h",
                 pid: Int32(worker),
+                process: ProcessToken(high: 0, low: worker),
                 build: "t",
                 capacityBytes: capacity,
                 credit: 8,
                 shards: shards
             )
-            _ = registry.register(registration, route: [UInt8(worker)], proposed: worker, fresh: worker, now: 0)
+            _ = registry.register(registration, route: [UInt8(worker)], proposed: worker, fresh: { worker }, now: 0)
         }
         return ShardDirectory(registry)
     }
