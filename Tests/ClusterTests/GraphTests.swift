@@ -37,7 +37,7 @@ extension ClusterTests {
         func recallFloor() throws {
             let cluster = try TestCluster(shortlists: 1)
             let corpus = SyntheticCorpus(rows: 10_000, dimensions: Self.dimensions, seed: 51)
-            let flat = try cluster.fill(
+            _ = try cluster.fill(
                 CreateCollection(
                     name: "graph",
                     dimensions: Self.dimensions,
@@ -46,7 +46,6 @@ extension ClusterTests {
                 ),
                 corpus
             )
-            #expect(flat.index.kind == .flat)
             let client = try cluster.client()
             let store = try cluster.database.store()
             let isSwitched = try poll(seconds: 60) {
