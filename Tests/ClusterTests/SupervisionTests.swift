@@ -102,6 +102,30 @@ extension ClusterTests {
             #expect(code == 0, "\(output)")
         }
 
+        @Test("a benchmark that is told to end takes its own cluster with it", arguments: [SIGTERM, SIGINT])
+        func benchmarkEnded(by signal: Int32) throws {
+            let parent = try makePrivateFolder()
+            defer { try? FileManager.default.removeItem(atPath: parent) }
+            chmod(parent, 0o711)
+            let folder = parent + "/cluster"
+            let child = try ChildProcess(
+                "mrl",
+                executable: executable("mrl"),
+                arguments: ["benchmark", "memory", "--from", "1000000", "--to", "2000000", "--folder", folder],
+                environment: baseEnvironment,
+                logPath: parent + "/benchmark.log"
+            )
+            defer { child.kill() }
+            let postmasterFile = folder + "/postgres/data/postmaster.pid"
+            #expect(poll(seconds: 40) { child.log.contains("fill") }, "\(child.log)")
+            let file = try String(contentsOf: URL(filePath: postmasterFile), encoding: .utf8)
+            let postmaster = try #require(file.split(separator: "\n").first.flatMap { pid_t($0) })
+            child.signal(signal)
+            #expect(child.waitForExit(seconds: 30) == 128 + signal, "\(child.log)")
+            #expect(!FileManager.default.fileExists(atPath: folder))
+            #expect(poll(seconds: 10) { kill(postmaster, 0) != 0 })
+        }
+
         @Test("mrl up starts again what was given up, also a coordinator")
         func givenUp() throws {
             let home = try Home()

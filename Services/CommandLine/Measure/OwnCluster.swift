@@ -6,8 +6,10 @@ import PostgreSQL
 import ServiceRuntime
 
 /// A cluster in an empty folder of its own, for a measurement.
-struct OwnCluster {
+struct OwnCluster: Sendable {
     let home: Home
+    /// Held while it is taken away: once is enough, and what fails meanwhile is no news.
+    private let removal = Lock()
 
     /// Nothing runs yet.
     ///
@@ -22,6 +24,24 @@ struct OwnCluster {
         let path = folder.map(absolutePath) ?? "/var/tmp/mrl-\(purpose)-\(getpid())"
         guard !exists(path) else { throw StartupFailure("\(path) exists already") }
         home = try Home(path)
+        removeWhenToldToEnd()
+    }
+
+    /// What this process starts is no child of it, and would go on after Ctrl-C or SIGTERM.
+    private func removeWhenToldToEnd() {
+        let signals = TerminationSignals()
+        let cluster = self
+        _ = ServiceThread(name: "signals") {
+            var waiting = pollfd(fd: signals.fileDescriptor, events: Int16(POLLIN), revents: 0)
+            while true {
+                guard poll(&waiting, 1, -1) > 0, let signal = signals.next() else { continue }
+                Output.note("\nStopping, and removing \(cluster.home.path).")
+                cluster.removal.withLock {
+                    cluster.takeAway()
+                    TerminationSignals.exitAtOnce(signal)
+                }
+            }
+        }
     }
 
     /// Runs mrl with this cluster's folder.
@@ -31,7 +51,9 @@ struct OwnCluster {
     }
 
     /// Stops what runs and takes the folder away.
-    func remove() {
+    func remove() { removal.withLock { takeAway() } }
+
+    private func takeAway() {
         try? mrl(["down"])
         try? FileManager.default.removeItem(atPath: home.path)
     }
