@@ -19,6 +19,11 @@ extension Store {
     ///
     /// Safe to call again, and from several processes. `progress` is told each migration before it runs.
     public func migrate(progress: (String) -> Void = { _ in }) throws {
+        try migrate(to: Self.schemaVersions.upperBound, progress: progress)
+    }
+
+    /// Stops at an older version, for tests of what migrations do to data.
+    func migrate(to last: Int, progress: (String) -> Void = { _ in }) throws {
         try typed {
             try connection.withoutStatementTimeout {
                 // Bounds the wait for the advisory lock too.
@@ -37,9 +42,11 @@ extension Store {
                             + "as the role that owns schema matryoshka"
                     )
                 }
-                for migration in Self.migrations where migration.version > version {
+                for migration in Self.migrations where migration.version > version && migration.version <= last {
                     progress("migration \(migration.version): \(migration.name)")
                     try connection.transaction {
+                        // What an administrator adds must belong to the owner as well.
+                        if let owner = try schemaOwner() { try connection.run(script: "SET LOCAL ROLE \(owner)") }
                         try connection.run(script: String(decoding: migration.sql, as: UTF8.self))
                         try connection.run(
                             script: """
@@ -52,6 +59,7 @@ extension Store {
                         )
                     }
                 }
+                if last < Self.schemaVersions.upperBound { return }
                 // Roles may have been created by an administrator since; and the change log's next days are due.
                 try connection.run(
                     script: """
@@ -68,6 +76,12 @@ extension Store {
                 }
             }
         }
+    }
+
+    /// The schema's owner, quoted for SQL; nil where there is no schema.
+    private func schemaOwner() throws -> String? {
+        let owner = try execute("SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'matryoshka'")
+        return owner.rowCount == 1 ? owner.text(0, 0) : nil
     }
 
     /// This user, or a role that it is a member of, owns the schema.

@@ -1,10 +1,11 @@
-import DocumentStore
 import Foundation
 import Matryoshka
 import PostgreSQL
 import RetrievalTesting
 import Synchronization
 import Testing
+
+@testable import DocumentStore
 
 @Suite("Schema")
 struct SchemaTests {
@@ -188,6 +189,46 @@ struct SchemaTests {
         try store.migrate { told.append($0) }
         #expect(told == [])
         try store.setAlias("live", collection: "docs")
+    }
+
+    @Test("an administrator may migrate a schema with data in it: what comes to it belongs to its owner")
+    func administratorMigrates() throws {
+        let url = try PrivateCluster.shared().makeDatabase()
+        let server = try Connection(ConnectionSettings(url: url))
+        try server.run(
+            script: """
+                CREATE ROLE former_owner LOGIN CREATEROLE;
+                DO $$ BEGIN EXECUTE format('ALTER DATABASE %I OWNER TO former_owner', current_database()); END $$
+                """
+        )
+        let connection = try Connection(ConnectionSettings(url: url.replacing("postgres@", with: "former_owner@")))
+        let store = Store(connection)
+        try store.migrate(to: 2) { _ in }
+        try connection.run(
+            script: """
+                SELECT matryoshka.create_collection('old', NULL, 8, 2, true, 'cosine', 4, 2, 'int8');
+                SELECT matryoshka.upsert('old', 'a', NULL, NULL, ARRAY[1, 2, 3, 4, 5, 6, 7, 8]::real[]);
+                """
+        )
+        #expect(try store.schemaVersion() == 2)
+
+        try Store(server).migrate()
+        let strangers = try server.execute(
+            """
+            SELECT proname FROM pg_proc WHERE pronamespace = 'matryoshka'::regnamespace
+                AND proowner <> 'former_owner'::regrole
+            """
+        )
+        #expect((0..<strangers.rowCount).map { strangers.text($0, 0) } == [])
+        let old = try #require(try store.collections().first?.shape)
+        #expect(old.name == "old" && old.signSeed != 0)
+        #expect(try store.table(old).count == 1)
+        #expect(try store.makeCollection("new").name == "new")
+        try store.migrate { Issue.record("ran: \($0)") }
+        let service = try Connection(ConnectionSettings(url: url))
+        try service.run(script: "SET ROLE matryoshka_service")
+        #expect(try Store(service).table(old).count == 1)
+        #expect(try Store(service).makeCollection("third").name == "third")
     }
 
     @Test("the service role does all that services do, and cannot drop or alter what it uses")
