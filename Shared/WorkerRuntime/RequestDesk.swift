@@ -1,3 +1,4 @@
+import Glibc
 import ServiceRuntime
 public import WireProtocol
 
@@ -43,7 +44,7 @@ public final class RequestDesk: @unchecked Sendable {
     private var queue: RequestQueue
     private var running = 0
     private var answered: UInt64 = 0
-    private var busySince: [UInt64?]
+    private var busySince: [(thread: pthread_t, since: UInt64)?]
     private var idle: [Int]
     private let threads: [SerialThread]
     private let take: Taking
@@ -110,18 +111,22 @@ public final class RequestDesk: @unchecked Sendable {
         lock.withLock { answered += UInt64(answers.count) }
     }
 
-    /// A long computation goes on; call it from `serve`.
+    /// A long computation goes on; called from `serve`, on its thread.
+    ///
+    /// It says nothing of the other threads.
     public func progressed() {
         let now = ServiceProcess.monotonicMicroseconds()
-        // Which thread calls does not matter much: the beat tells hung from busy.
-        lock.withLock { for index in busySince.indices where busySince[index] != nil { busySince[index] = now } }
+        let caller = pthread_self()
+        lock.withLock {
+            for index in busySince.indices where busySince[index]?.thread == caller { busySince[index]?.since = now }
+        }
     }
 
     /// What heartbeats say.
     var load: Load {
         let now = ServiceProcess.monotonicMicroseconds()
         return lock.withLock {
-            let oldest = busySince.compactMap { $0 }.min() ?? now
+            let oldest = busySince.compactMap { $0?.since }.min() ?? now
             return Load(
                 inFlight: queue.count + running,
                 progressAgeMilliseconds: now > oldest ? Int((now - oldest) / 1000) : 0,
@@ -140,7 +145,7 @@ public final class RequestDesk: @unchecked Sendable {
                     busySince[thread] = nil
                     idle.append(thread)
                 } else {
-                    busySince[thread] = now
+                    busySince[thread] = (pthread_self(), now)
                 }
                 return (taken, queue.takeExpired())
             }

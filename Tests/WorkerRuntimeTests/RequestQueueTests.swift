@@ -6,36 +6,6 @@ import WireProtocol
 
 @Suite("Requests that wait")
 struct RequestQueueTests {
-    private func search(
-        _ number: UInt64,
-        link: Int = 0,
-        shards: [UInt16] = [0, 1],
-        keep: Int = 10,
-        deadline: UInt64 = 0,
-        generation: UInt32 = 1,
-        count: Int = 1
-    ) -> WorkerRequest {
-        let command = SearchCommand(
-            steps: [.init(dimensions: 4, keep: keep, precision: .int8)],
-            shards: shards,
-            queryCount: count,
-            width: 4,
-            queries: [Float](repeating: Float(number), count: 4 * count)
-        )
-        let header = BackHeader(
-            type: .search,
-            request: number,
-            deadlineMicroseconds: deadline,
-            collection: 1,
-            generation: generation
-        )
-        return WorkerRequest(
-            origin: RequestOrigin(link: link, session: 1, request: number),
-            message: BackMessage(header: header, body: .search(command)),
-            receivedAt: 100
-        )
-    }
-
     @Test("are taken in order, less those whose deadline has passed, which are handed out to be answered")
     func deadlines() {
         var queue = RequestQueue(limitPerLink: 10)
@@ -113,4 +83,35 @@ struct RequestQueueTests {
         let wide = (1...40).map { search(UInt64($0), keep: 10_000, count: 10) }
         #expect(SearchGroup.grouping(wide, queryLimit: 256).map(\.queryCount) == [100, 100, 100, 100])
     }
+}
+
+/// A search of a worker, of one collection.
+func search(
+    _ number: UInt64,
+    link: Int = 0,
+    shards: [UInt16] = [0, 1],
+    keep: Int = 10,
+    deadline: UInt64 = 0,
+    generation: UInt32 = 1,
+    count: Int = 1
+) -> WorkerRequest {
+    let command = SearchCommand(
+        steps: [.init(dimensions: 4, keep: keep, precision: .int8)],
+        shards: shards,
+        queryCount: count,
+        width: 4,
+        queries: [Float](repeating: Float(number), count: 4 * count)
+    )
+    let header = BackHeader(
+        type: .search,
+        request: number,
+        deadlineMicroseconds: deadline,
+        collection: 1,
+        generation: generation
+    )
+    return WorkerRequest(
+        origin: RequestOrigin(link: link, session: 1, request: number),
+        message: BackMessage(header: header, body: .search(command)),
+        receivedAt: 100
+    )
 }

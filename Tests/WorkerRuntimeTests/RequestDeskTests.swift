@@ -1,0 +1,38 @@
+import ServiceRuntime
+import Synchronization
+import Testing
+import WireProtocol
+
+@testable import WorkerRuntime
+
+@Suite("Requests under way")
+struct RequestDeskTests {
+    @Test("a thread that makes no progress shows, whatever the others do")
+    func hungThread() {
+        let isFree = Atomic(false)
+        let served = Atomic(0)
+        let desk = RequestDesk(
+            threads: 2,
+            creditPerLink: 100,
+            take: { queue, now in queue.take(limit: 1, now: now) },
+            serve: { batch, desk in
+                // The first request hangs until the test lets it go.
+                while batch[0].origin.request == 1, !isFree.load(ordering: .acquiring) {}
+                desk.answer(batch.map { $0.failed("CANCELLED", "of no interest") })
+                desk.progressed()
+                served.add(1, ordering: .relaxed)
+            }
+        )
+        desk.connect { _ in }
+        _ = desk.receive(search(1))
+        let start = ServiceProcess.monotonicMicroseconds()
+        var number: UInt64 = 2
+        while ServiceProcess.monotonicMicroseconds() < start + 200_000 || served.load(ordering: .relaxed) < 2 {
+            if desk.load.inFlight < 3, desk.receive(search(number)) { number += 1 }
+        }
+        #expect(desk.load.progressAgeMilliseconds >= 150)
+        isFree.store(true, ordering: .releasing)
+        while desk.load.inFlight > 0 {}
+        #expect(desk.load.answered == number - 1)
+    }
+}
