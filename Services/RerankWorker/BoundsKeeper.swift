@@ -17,6 +17,8 @@ final class BoundsKeeper: @unchecked Sendable {
     /// Rows that are coded at once; whoever searches or writes their shard waits for that long at most.
     private static let batchRows = 256
     private static let sampleBytesMax = 64 << 20
+    /// Until what the cache had no room for is tried again.
+    private static let refusedMicroseconds: UInt64 = 60_000_000
 
     private let table: ShardTable<VectorShard>
     private let cache: VectorCache
@@ -48,37 +50,35 @@ final class BoundsKeeper: @unchecked Sendable {
         thread.async { [self] in
             let gone = lock.withLock { spaces.keys.filter { $0 != key.collection } }
                 .filter { table.shape(of: HoldingKey(collection: $0, generation: 0)) == nil }
-            run(key)
+            let isOfUse = run(key)
             let end = ServiceProcess.monotonicMicroseconds()
             lock.withLock {
                 for collection in gone { spaces[collection] = nil }
                 // What cannot be coded is not tried again and again.
-                notBefore[key.collection] = end + max(1_000_000, 4 * (end - start))
+                notBefore[key.collection] = end + max(isOfUse ? 1_000_000 : Self.refusedMicroseconds, 4 * (end - start))
             }
         }
     }
 
-    private func run(_ key: HoldingKey) {
+    /// Whether rows were coded, and all that were tried had room.
+    private func run(_ key: HoldingKey) -> Bool {
         let start = ServiceProcess.monotonicMicroseconds()
         let shards = table.readyShards(of: key).values.filter(\.isWhole).sorted { $0.shard < $1.shard }
         let counts = shards.map { shard in shard.withRows { $0.rowCount } }
         let rowCount = counts.reduce(0, +)
-        guard rowCount >= Self.rowsMin, let shape = table.shape(of: key) else { return }
+        guard rowCount >= Self.rowsMin, let shape = table.shape(of: key),
+            shape.dimensions <= CollectionShape.rotatedDimensionsMax
+        else { return false }
         var space = space(key)
-        // A space of few rows is learnt anew when there are many.
-        let isOutgrown = space.map { $0.learntFrom < 8 * shape.dimensions && rowCount > 4 * $0.learntFrom } ?? true
-        if isOutgrown {
-            let wanted = max(
-                Self.rowsMin,
-                min(16 * shape.dimensions, Self.sampleBytesMax / (4 * shape.dimensions))
-            )
+        let wanted = Self.sampleRows(dimensions: shape.dimensions)
+        if space.map({ Self.isOutgrown(learntFrom: $0.learntFrom, wanted: wanted, rowCount: rowCount) }) ?? true {
             space = BoundSpace(
                 sample: sample(shards, step: max(1, rowCount / wanted), dimensions: shape.dimensions).span,
                 dimensions: shape.dimensions
             )
             lock.withLock { spaces[key.collection] = space }
         }
-        guard let space else { return }
+        guard let space else { return false }
         var coded = 0
         var refused = 0
         for shard in shards {
@@ -111,6 +111,17 @@ final class BoundsKeeper: @unchecked Sendable {
             "exact searches of \(shape.name) are prepared",
             metadata: ["rows": "\(coded)", "of": "\(rowCount)", "milliseconds": "\(milliseconds)"]
         )
+        return coded > 0 && refused == 0
+    }
+
+    /// Rows to learn a space from, where there are so many.
+    static func sampleRows(dimensions: Int) -> Int {
+        max(rowsMin, min(16 * dimensions, sampleBytesMax / (4 * dimensions)))
+    }
+
+    /// A space of few rows is learnt anew when there are many.
+    static func isOutgrown(learntFrom: Int, wanted: Int, rowCount: Int) -> Bool {
+        learntFrom < wanted / 2 && rowCount > 4 * learntFrom
     }
 
     /// Every `step`-th row.

@@ -382,8 +382,9 @@ struct Reranker: Sendable {
     private func scanExact(_ selection: ShardTable<VectorShard>.Selection, _ group: SearchGroup) -> [CandidateColumns] {
         let (queries, count, step, key) = (group.queries, group.queryCount, group.key.steps[0], group.key.holding)
         let rowCount = selection.answers.reduce(0) { $0 + Int($1.rows) }
-        guard let space = bounds.space(key), step.keep * 8 < rowCount else {
-            if rowCount >= BoundsKeeper.rowsMin { bounds.prepare(key) }
+        let space = bounds.space(key)
+        guard let space, step.keep * 8 < rowCount else {
+            if space == nil, rowCount >= BoundsKeeper.rowsMin { bounds.prepare(key) }
             return crew.scan(selection.ready, keep: step.keep) { shards in
                 scanFull(shards: shards, queries: queries.span, queryCount: count, step: step)
                     .map { CandidateColumns($0) }

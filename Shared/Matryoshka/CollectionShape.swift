@@ -75,6 +75,8 @@ public struct CollectionShape: Sendable, Hashable {
     /// All that the shape needs of its rows has been learnt: workers can load it.
     public var isTrained: Bool { index.isTrained && (rotation == .none || learntRotation != 0) }
 
+    /// The widest vectors that a basis is learnt for: that takes some D² doubles of memory, and D³ steps.
+    public static let rotatedDimensionsMax = 4_096
     /// The widest stored head that sign bits can be held of.
     public static let signWidthMax = 2_048
 

@@ -135,6 +135,9 @@ public enum SearchLimits {
     public static let batchRowsMax = 1_000_000
     /// Stages of a plan.
     public static let stagesMax = 16
+    /// Multiply-adds that may go into turning rows between the first and the last stage of a rotated collection, for a
+    /// query: a second or two of one core.
+    public static let turningMax = 1 << 32
 }
 
 /// Why a plan is refused.
@@ -221,6 +224,7 @@ extension Plan {
             )
         }
         var steps: [ResolvedPlan.Step] = []
+        var turning = 0
         var residentCount = 0
         for (index, stage) in stages.enumerated() {
             let isLast = index == stages.count - 1
@@ -302,6 +306,17 @@ extension Plan {
                         field: "plan[\(index)].keep",
                         message: "keep grows from \(before.keep) to \(stage.keep)",
                         allowed: "1 to \(before.keep)"
+                    )
+                }
+            }
+            if space.isRotated, !mayBeResident, !isLast, let before = steps.last {
+                turning += before.keep * stage.dimensions * space.dimensions
+                guard turning <= SearchLimits.turningMax else {
+                    throw PlanError(
+                        field: "plan[\(index - 1)].keep",
+                        message: "\(before.keep) vectors would be turned for \(stage.dimensions) of their dimensions",
+                        allowed: "at most \(SearchLimits.turningMax) as the sum of keep before · dimensions · "
+                            + "\(space.dimensions) over the stages between the first and the last"
                     )
                 }
             }

@@ -11,14 +11,26 @@ public struct PreparedQuery: Sendable {
     private let rotation: BitRotation?
     private let turned: Turned?
 
-    /// The query in the basis of a rotated collection.
+    /// The query in the basis of a rotated collection, made when a step first asks for it: the last never does.
     private final class Turned: Sendable {
         let basis: VectorRotation
-        let query: PreparedQuery
+        private let make: @Sendable () -> PreparedQuery
+        private let lock = ThreadLock()
+        // Guarded by the lock.
+        nonisolated(unsafe) private var made: PreparedQuery?
 
-        init(_ basis: VectorRotation, _ query: PreparedQuery) {
+        init(_ basis: VectorRotation, _ make: @escaping @Sendable () -> PreparedQuery) {
             self.basis = basis
-            self.query = query
+            self.make = make
+        }
+
+        var query: PreparedQuery {
+            lock.withLock {
+                if let made { return made }
+                let query = make()
+                made = query
+                return query
+            }
         }
     }
 
@@ -42,15 +54,17 @@ public struct PreparedQuery: Sendable {
         self.vector = vector.withUnsafeBufferPointer { [Float]($0) }
         self.similarity = similarity
         head = QuantisedVector(head: vector.extracting(first: storedHeadWidth))
+        let whole = self.vector
         turned = basis.map { basis in
-            let coordinates = basis.rotated(vector, first: basis.dimensions)
-            let query = PreparedQuery(
-                vector: coordinates.span,
-                storedHeadWidth: storedHeadWidth,
-                similarity: similarity,
-                rotation: rotation
-            )
-            return Turned(basis, query)
+            Turned(basis) {
+                let coordinates = basis.rotated(whole.span, first: basis.dimensions)
+                return PreparedQuery(
+                    vector: coordinates.span,
+                    storedHeadWidth: storedHeadWidth,
+                    similarity: similarity,
+                    rotation: rotation
+                )
+            }
         }
     }
 

@@ -58,6 +58,12 @@ struct PlanTests {
         for first: (Int, Int, Precision?) in [(65, 100, nil), (16, 100, .float16)] {
             #expect(refusal([first, (256, 10, nil)], in: space)?.isUnsupported == true)
         }
+        // Every row that a stage in between scores is turned first, and that is bounded.
+        _ = try resolved([(16, 65_536, nil), (255, 65_536, nil), (256, 10, nil)], in: space)
+        space.dimensions = 2_048
+        let wide = refusal([(16, 65_536, nil), (2_047, 65_536, nil), (2_048, 10, nil)], in: space)
+        #expect(wide?.field == "plan[0].keep")
+        space.dimensions = 256
         // A Matryoshka model keeps its own sizes.
         space.isMatryoshka = true
         space.smallestDimensions = 8
