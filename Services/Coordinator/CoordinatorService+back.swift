@@ -99,7 +99,13 @@ extension CoordinatorService {
             .reservedIncarnations,
             { try $0.reservedIncarnationsEnd() },
             then: { [self] result in
-                if let end = try? result.get() {
+                switch result {
+                case .failure(let error):
+                    log.warning(
+                        "workers not registered: the database does not tell whether their incarnations were given",
+                        metadata: ["workers": "\(asked.count)", "reason": "\(error)"]
+                    )
+                case .success(let end):
                     incarnations.heard(reservedEnd: end)
                     for (route, (registration, header)) in asked {
                         if incarnations.standing(of: header.incarnation) == .unheardOf {
@@ -162,15 +168,7 @@ extension CoordinatorService {
                 control.run(
                     .model(model.id),
                     {
-                        try $0.registerModel(
-                            .init(
-                                id: model.id,
-                                name: model.name,
-                                dimensions: model.dimensions,
-                                smallestDimensions: model.smallestDimensions,
-                                nesting: model.nesting
-                            )
-                        )
+                        try $0.registerModel(ModelRecord(model))
                     },
                     then: { [self] result in
                         if case .failure(let error) = result {
@@ -191,7 +189,11 @@ extension CoordinatorService {
                 .incarnations,
                 { try $0.reserveIncarnations(count: Incarnations.blockCount) },
                 then: { [self] result in
-                    if let block = try? result.get() { incarnations.add(block) }
+                    switch result {
+                    case .success(let block): incarnations.add(block)
+                    case .failure(let error):
+                        log.warning("no incarnations reserved", metadata: ["reason": "\(error)"])
+                    }
                 }
             )
         }
@@ -431,4 +433,17 @@ extension CoordinatorService {
 extension CoordinatorService.Sent.Owner {
     /// Part of a search; 0 of anything else.
     fileprivate var part: Int { if case .search(_, let part) = self { part } else { 0 } }
+}
+
+extension ModelRecord {
+    /// What an encoder reports of its model.
+    init(_ model: ModelReport) {
+        self.init(
+            id: model.id,
+            name: model.name,
+            dimensions: model.dimensions,
+            smallestDimensions: model.smallestDimensions,
+            nesting: model.nesting
+        )
+    }
 }

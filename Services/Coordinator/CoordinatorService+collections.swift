@@ -25,7 +25,13 @@ extension CoordinatorService {
                 try refuseUnfitting(definition)
                 answered = definition.name
                 isNew = true
-                job = { _ = try $0.createCollection(definition) }
+                let model = registry.workers(of: .encoder).compactMap(\.registration.model)
+                    .first { $0.id == definition.model }
+                job = {
+                    // Its encoder's registration may still be on the way.
+                    if let model { try $0.registerModel(ModelRecord(model)) }
+                    _ = try $0.createCollection(definition)
+                }
             } catch {
                 fail(key, error)
                 return
@@ -137,6 +143,14 @@ extension CoordinatorService {
                 field: field,
                 "\(field) is \(value), the collection has \(dimensions) dimensions",
                 allowed: "1 to \(dimensions)"
+            )
+        }
+        if definition.rotation != .none, dimensions > CollectionShape.rotatedDimensionsMax {
+            throw FrontError(
+                .unsupported,
+                field: "rotation",
+                "rotations are learnt for at most \(CollectionShape.rotatedDimensionsMax) dimensions, not \(dimensions)",
+                allowed: "none"
             )
         }
         let change = definition.residency

@@ -3,7 +3,8 @@ extension Settings {
     private static let others = ["MRL_CONFIG", "MRL_HOME", "MRL_KERNELS"]
     /// Of this project's own tests and benchmarks.
     private static let ofTests = [
-        "MRL_BENCHMARK", "MRL_BENCHMARKS", "MRL_GOLDEN_MINILM", "MRL_RECORD_GOLDEN", "MRL_TEST_EXECUTABLES",
+        "MRL_BENCHMARK", "MRL_BENCHMARKS", "MRL_BENCHMARK_FOLDER", "MRL_GOLDEN_MINILM", "MRL_RECORD_GOLDEN",
+        "MRL_SANITIZE_FILTER", "MRL_TEST_EXECUTABLES",
     ]
 
     /// A sentence for each variable that looks like a setting and is none, by name: a misspelt one has no effect.

@@ -203,6 +203,8 @@ final class FrontClient {
         if changes.hasHandshakeFailed { hasHandshakeFailed = true }
         if changes.isLost {
             choice.lost(place)
+            // What it still said counts.
+            try receive(from: place)
             withdraw(from: place, because: "the connection to the coordinator at \(links[place].endpoint) was lost")
         }
         guard changes.isRefused else { return }

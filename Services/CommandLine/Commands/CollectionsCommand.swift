@@ -185,7 +185,7 @@ struct CollectionsCommand: ParsableCommand {
 /// Options of what shortlist workers hold.
 struct ResidencyOptions: ParsableArguments {
     @Option(help: "Dimensions, at most the stored head's.") var resident: Int?
-    @Option(help: "int8 or float32.") var precision: Precision?
+    @Option(help: "int8 or float32.", transform: residentPrecision) var precision: Precision?
     @Option(help: "true: sign bits too, for plan stages of precision bit (64:4000:bit,64:400,256:10).") var signs: Bool?
     @Option(help: "flat (scan all), ivf (scan the nearest lists) or hnsw (walk a graph; approximate).")
     var index: CollectionIndex.Kind?
@@ -215,3 +215,11 @@ extension Similarity: ExpressibleByArgument {}
 extension CollectionIndex.Kind: ExpressibleByArgument {}
 extension Rotation: ExpressibleByArgument {}
 extension Precision: ExpressibleByArgument {}
+
+/// Of the precisions, those that heads can be held in.
+private func residentPrecision(_ argument: String) throws -> Precision {
+    guard let precision = Precision(rawValue: argument), [.int8, .float32].contains(precision) else {
+        throw ValidationError("--precision is \(argument); allowed: int8 or float32")
+    }
+    return precision
+}
