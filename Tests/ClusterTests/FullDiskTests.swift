@@ -5,11 +5,16 @@ import Testing
 import WireProtocol
 
 extension ClusterTests {
-    @Suite("A full disk", .serialized, .timeLimit(.minutes(2)))
+    @Suite(
+        "A full disk",
+        .serialized,
+        .timeLimit(.minutes(2)),
+        .enabled(if: TinyDisk.isPossible, "only root can mount a file system")
+    )
     struct FullDisk {
         @Test("of PostgreSQL refuses writes, loses none that was acknowledged, and takes them again once there is room")
         func database() throws {
-            guard let disk = try TinyDisk(bytes: 40 << 20, ballast: 16 << 20) else { return }
+            let disk = try #require(try TinyDisk(bytes: 40 << 20, ballast: 16 << 20))
             let tables = try disk.makeServerFolder()
             let cluster = try TestCluster(server: PrivateCluster()) { database in
                 let sql = try database.connection()
@@ -95,7 +100,7 @@ extension ClusterTests {
         @Test("of a rerank worker's cache makes it read rows from PostgreSQL, and it goes on")
         func cache() throws {
             // Room for some rows of some shards, of 512 KiB that the cache may take.
-            guard let disk = try TinyDisk(bytes: 128 << 10) else { return }
+            let disk = try #require(try TinyDisk(bytes: 128 << 10))
             let (cluster, shape, corpus) = try RerankCache.makeCluster(
                 settings: [
                     "MRL_WORKER_CAPACITY_BYTES": "1MiB", "MRL_RERANK_CACHE_BYTES": "512KiB",

@@ -8,13 +8,14 @@ final class TinyDisk {
     let folder: String
     private var isMounted = false
 
-    /// Nil, with a line that says why, where none can be made.
+    /// This user can mount one.
+    static let isPossible = (try? TinyDisk(bytes: 4_096)) ?? nil != nil
+
+    /// Nil where none can be made.
     init?(bytes: Int, ballast: Int = 0) throws {
         folder = try makePrivateFolder()
-        guard try Self.run("/usr/bin/mount", ["-t", "tmpfs", "-o", "size=\(bytes)", "tmpfs", folder]) else {
-            print("skipped: this user cannot mount a file system")
-            return nil
-        }
+        let isDone = try Self.run("/usr/bin/mount", ["-t", "tmpfs", "-o", "size=\(bytes)", "tmpfs", folder])
+        guard isDone else { return nil }
         isMounted = true
         if ballast > 0 { try Data(count: ballast).write(to: URL(filePath: "\(folder)/ballast")) }
     }
