@@ -235,10 +235,9 @@ extension ClusterTests {
             _ = try client.nextFrames(seconds: 0.3)
             while try client.nextFrames(seconds: 0.05) != nil {}
             #expect(known.fault(in: try client.search(known.request)) == nil)
-            _ = poll(seconds: 2) { bystander.result.answered > 40 }
-            let result = bystander.stop()
+            let result = bystander.stop(after: 40)
             #expect(result.faults.isEmpty, "\(result.faults.prefix(3))")
-            #expect(result.answered == result.sent && result.answered > 0)
+            #expect(result.answered == result.sent && result.answered > 40)
             #expect(cluster.children.allSatisfy { $0.isRunning })
         }
 

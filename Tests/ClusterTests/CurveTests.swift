@@ -59,7 +59,7 @@ extension ClusterTests {
             #expect(code == 1)
             #expect(output.contains("CURVE keys"), "\(output)")
             #expect(try Self.status(keys, keys.settings("client")).code == 0)
-            let result = load.stop()
+            let result = load.stop(after: 50)
             #expect(result.faults == [])
             #expect(result.answered > 50)
             #expect(cluster.children.allSatisfy { $0.isRunning })

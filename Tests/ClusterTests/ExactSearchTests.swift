@@ -17,16 +17,7 @@ extension ClusterTests {
             let cluster = try TestCluster(shortlists: 1, rerankers: 0)
             for _ in 0..<rerankers { try cluster.addReranker(settings) }
             let corpus = SyntheticCorpus(rows: rows, dimensions: 64, seed: 81)
-            let shape = try cluster.fill(
-                CreateCollection(
-                    name: "writes",
-                    dimensions: 64,
-                    smallestDimensions: 8,
-                    residency: ResidencyChange(width: 32)
-                ),
-                corpus
-            )
-            try cluster.waitUntilServing(shape, rows: rows)
+            let shape = try cluster.serve("writes", corpus)
             return (cluster, shape, corpus)
         }
 

@@ -228,16 +228,7 @@ extension ClusterTests {
         func recoversLargeCollection() throws {
             let cluster = try TestCluster(shortlists: 2)
             let corpus = SyntheticCorpus(rows: 63_000, dimensions: 32, seed: 44)
-            let shape = try cluster.fill(
-                CreateCollection(
-                    name: "faults",
-                    dimensions: 32,
-                    smallestDimensions: 8,
-                    residency: ResidencyChange(width: 32)
-                ),
-                corpus
-            )
-            try cluster.waitUntilServing(shape, rows: corpus.count)
+            let shape = try cluster.serve("faults", corpus)
             let client = try cluster.client()
             try cluster.waitUntilBalanced(client, holders: 2, rows: corpus.count)
             let known = try cluster.truth(shape).answer(

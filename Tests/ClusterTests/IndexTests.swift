@@ -119,16 +119,7 @@ extension ClusterTests {
         func switching() throws {
             let cluster = try TestCluster(shortlists: 2)
             let corpus = SyntheticCorpus(rows: 2_000, dimensions: Self.dimensions, seed: 41)
-            let shape = try cluster.fill(
-                CreateCollection(
-                    name: "switching",
-                    dimensions: Self.dimensions,
-                    smallestDimensions: 8,
-                    residency: ResidencyChange(width: 32)
-                ),
-                corpus
-            )
-            try cluster.waitUntilServing(shape, rows: corpus.count)
+            let shape = try cluster.serve("switching", corpus)
             let client = try cluster.client()
             let truth = try cluster.truth(shape)
             let plan = [(16, 200), (64, 10)].map { Stage(dimensions: $0.0, keep: $0.1) }
@@ -151,7 +142,7 @@ extension ClusterTests {
                 #expect(isSwitched, "generation \(generation)")
                 pause(0.5)
             }
-            let result = load.stop()
+            let result = load.stop(after: 100)
             #expect(result.faults.isEmpty, "\(result.faults.prefix(3))")
             #expect(result.answered == result.sent && result.answered > 100)
         }

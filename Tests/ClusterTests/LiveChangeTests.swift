@@ -40,16 +40,7 @@ extension ClusterTests {
         func residentWidthAndPrecision() throws {
             let cluster = try TestCluster(shortlists: 2)
             let corpus = SyntheticCorpus(rows: 1_500, dimensions: 64, seed: 71)
-            let shape = try cluster.fill(
-                CreateCollection(
-                    name: "live",
-                    dimensions: 64,
-                    smallestDimensions: 8,
-                    residency: ResidencyChange(width: 32)
-                ),
-                corpus
-            )
-            try cluster.waitUntilServing(shape, rows: corpus.count)
+            let shape = try cluster.serve("live", corpus)
             let query = corpus.queries(1, seed: 72)
             let plan = [
                 Stage(dimensions: 16, keep: 100), Stage(dimensions: 48, keep: 40), Stage(dimensions: 64, keep: 10),
@@ -104,16 +95,7 @@ extension ClusterTests {
         func signs() throws {
             let cluster = try TestCluster(shortlists: 2)
             let corpus = SyntheticCorpus(rows: 1_500, dimensions: 96, seed: 91)
-            let shape = try cluster.fill(
-                CreateCollection(
-                    name: "signs",
-                    dimensions: 96,
-                    smallestDimensions: 8,
-                    residency: ResidencyChange(width: 32)
-                ),
-                corpus
-            )
-            try cluster.waitUntilServing(shape, rows: corpus.count)
+            let shape = try cluster.serve("signs", corpus)
             let client = try cluster.client()
             var signed = shape
             signed.holdsSigns = true
@@ -143,7 +125,7 @@ extension ClusterTests {
                     #expect(refusal?.code == .unsupported && refusal?.field == "plan[0].precision")
                 }
             }
-            let result = load.stop()
+            let result = load.stop(after: 50)
             #expect(result.faults.isEmpty, "\(result.faults.prefix(3))")
             #expect(result.answered == result.sent && result.answered > 50)
             // A graph has no use for them.

@@ -11,16 +11,7 @@ extension ClusterTests {
         func views() throws {
             let cluster = try TestCluster(shortlists: 2, encoders: 1, settings: ["MRL_SLOW_SEARCH_MS": "1"])
             let corpus = SyntheticCorpus(rows: 2_000, dimensions: 64, seed: 95)
-            let shape = try cluster.fill(
-                CreateCollection(
-                    name: "ops",
-                    dimensions: 64,
-                    smallestDimensions: 8,
-                    residency: ResidencyChange(width: 32)
-                ),
-                corpus
-            )
-            try cluster.waitUntilServing(shape, rows: corpus.count)
+            let shape = try cluster.serve("ops", corpus)
             let client = try cluster.client()
             let traced = FrontRequest(
                 id: "traced",
@@ -124,16 +115,7 @@ extension ClusterTests {
         func refusals() throws {
             let cluster = try TestCluster()
             let corpus = SyntheticCorpus(rows: 500, dimensions: 64, seed: 97)
-            let shape = try cluster.fill(
-                CreateCollection(
-                    name: "ops",
-                    dimensions: 64,
-                    smallestDimensions: 8,
-                    residency: ResidencyChange(width: 32)
-                ),
-                corpus
-            )
-            try cluster.waitUntilServing(shape, rows: corpus.count)
+            _ = try cluster.serve("ops", corpus)
             let client = try cluster.client()
             for _ in 0..<3 {
                 _ = try client.refusal(
@@ -197,16 +179,7 @@ extension ClusterTests {
         func quarantine() throws {
             let cluster = try TestCluster()
             let corpus = SyntheticCorpus(rows: 200, dimensions: 64, seed: 96)
-            let shape = try cluster.fill(
-                CreateCollection(
-                    name: "ops",
-                    dimensions: 64,
-                    smallestDimensions: 8,
-                    residency: ResidencyChange(width: 32)
-                ),
-                corpus
-            )
-            try cluster.waitUntilServing(shape, rows: 200)
+            let shape = try cluster.serve("ops", corpus)
             let sql = try cluster.database.connection()
             // A NaN where the first number of one row was; only the owner of the tables can do this.
             try sql.run(

@@ -36,16 +36,7 @@ extension ClusterTests {
         func drivesTheCluster() throws {
             let cluster = try TestCluster(encoders: 1)
             let corpus = SyntheticCorpus(rows: 200, dimensions: 64, seed: 91)
-            let shape = try cluster.fill(
-                CreateCollection(
-                    name: "python",
-                    dimensions: 64,
-                    smallestDimensions: 8,
-                    residency: ResidencyChange(width: 32)
-                ),
-                corpus
-            )
-            try cluster.waitUntilServing(shape, rows: 200)
+            let shape = try cluster.serve("python", corpus)
             let query = corpus.queries(1, seed: 92)
             let known = try cluster.truth(shape).answer(
                 to: SearchRequest(

@@ -32,16 +32,7 @@ extension ClusterTests {
                 )
             }
             let corpus = SyntheticCorpus(rows: rows, dimensions: 64, seed: 61)
-            let shape = try cluster.fill(
-                CreateCollection(
-                    name: "writes",
-                    dimensions: 64,
-                    smallestDimensions: 8,
-                    residency: ResidencyChange(width: 32)
-                ),
-                corpus
-            )
-            try cluster.waitUntilServing(shape, rows: rows)
+            let shape = try cluster.serve("writes", corpus)
             return (cluster, shape, corpus)
         }
 
@@ -88,7 +79,7 @@ extension ClusterTests {
             // Many at once, in any order.
             let load = SearchLoad(cluster.front(), searches, perSecond: 40, deadline: 10_000)
             pause(3)
-            let result = load.stop()
+            let result = load.stop(after: 40)
             #expect(result.faults.isEmpty, "\(result.faults.prefix(3))")
             #expect(result.answered > 40)
             for worker in try ClusterStatus(client).workers where worker.role == "rerank" {

@@ -76,7 +76,7 @@ extension ClusterTests {
             }
             #expect(isAsked)
             pause(1)
-            let result = load.stop()
+            let result = load.stop(after: 20)
             #expect(result.faults.isEmpty, "\(result.faults.prefix(3))")
             #expect(result.answered == result.sent && result.answered > 20)
             #expect(try ClusterStatus(cluster.client()).workers.count == 2)

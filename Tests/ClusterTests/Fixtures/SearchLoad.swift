@@ -44,8 +44,9 @@ final class SearchLoad: Sendable {
     /// So far.
     var result: Result { state.withLock { $0.result } }
 
-    /// Sends no more, waits for what is under way.
-    func stop() -> Result {
+    /// Sends no more once `count` and more are answered, waits for what is under way.
+    func stop(after count: Int = 0) -> Result {
+        _ = poll(seconds: 10) { self.result.answered > count }
         state.withLock { $0.isStopping = true }
         _ = poll(seconds: 15) { self.result.hasEnded }
         return result

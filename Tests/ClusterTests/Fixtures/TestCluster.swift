@@ -164,6 +164,21 @@ final class TestCluster {
         return record.shape
     }
 
+    /// A collection of the corpus with 32 dimensions in memory, once all of it is served.
+    func serve(_ name: String, _ corpus: SyntheticCorpus) throws -> CollectionShape {
+        let shape = try fill(
+            CreateCollection(
+                name: name,
+                dimensions: corpus.dimensions,
+                smallestDimensions: 8,
+                residency: ResidencyChange(width: 32)
+            ),
+            corpus
+        )
+        try waitUntilServing(shape, rows: corpus.count)
+        return shape
+    }
+
     /// COPY and `upsert_staged`, in batches.
     func stage(_ corpus: SyntheticCorpus, into collection: UInt32, _ store: Store) throws {
         for first in stride(from: 0, to: corpus.count, by: 5_000) {
