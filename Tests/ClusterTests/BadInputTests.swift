@@ -263,6 +263,10 @@ extension ClusterTests {
             }
             let other = try cluster.client()
             #expect(known.fault(in: try other.search(known.request)) == nil)
+            // libzmq aborts a process that closes a socket with half a message under way when its peer goes too
+            // (zeromq/libzmq#3442): all has left before this test ends.
+            while try client.nextFrames(seconds: 0.3) != nil {}
+            #expect(known.fault(in: try client.search(known.request)) == nil)
             #expect(cluster.children.allSatisfy { $0.isRunning })
         }
 
