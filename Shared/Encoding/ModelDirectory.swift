@@ -40,11 +40,9 @@ public enum ModelDirectory {
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         let files = [
             Array(try encoder.encode(configuration)),
-            Safetensors.file(
-                name: tensorName,
-                shape: [pieces.count, configuration.dimensions],
-                values: table
-            ),
+            Safetensors.file([
+                .init(name: tensorName, shape: [pieces.count, configuration.dimensions], values: table)
+            ]),
             Array((pieces.joined(separator: "\n") + "\n").utf8),
         ]
         let target = URL(fileURLWithPath: directory)
@@ -96,14 +94,7 @@ public func loadStaticEncoder(directory: String) throws(ModelError) -> StaticEnc
         files.append([UInt8](data))
     }
     let configurationPath = directory + "/" + ModelDirectory.fileNames[0]
-    let configuration: ModelConfiguration
-    do {
-        configuration = try JSONDecoder().decode(ModelConfiguration.self, from: Data(files[0]))
-    } catch let error as DecodingError {
-        throw .malformed(path: configurationPath, reason: reason(error))
-    } catch {
-        throw .malformed(path: configurationPath, reason: "it is not JSON")
-    }
+    let configuration: ModelConfiguration = try decodeJSON(files[0], path: configurationPath)
     try configuration.check(path: configurationPath)
 
     let vocabularyPath = directory + "/" + ModelDirectory.fileNames[2]
@@ -136,11 +127,24 @@ public func loadStaticEncoder(directory: String) throws(ModelError) -> StaticEnc
     )
 }
 
+/// Reads a file's JSON.
+func decodeJSON<Value: Decodable>(_ bytes: [UInt8], path: String) throws(ModelError) -> Value {
+    do {
+        return try JSONDecoder().decode(Value.self, from: Data(bytes))
+    } catch let error as DecodingError {
+        throw .malformed(path: path, reason: reason(error))
+    } catch {
+        throw .malformed(path: path, reason: "it is not JSON")
+    }
+}
+
 private func reason(_ error: DecodingError) -> String {
     switch error {
     case .keyNotFound(let key, _): "\"\(key.stringValue)\" is missing"
     case .typeMismatch(_, let context), .valueNotFound(_, let context):
         "\"\(context.codingPath.map(\.stringValue).joined(separator: "."))\" has the wrong type"
+    case .dataCorrupted(let context) where !context.codingPath.isEmpty:
+        "\"\(context.codingPath.map(\.stringValue).joined(separator: "."))\" has a value that is not allowed"
     default: "it is not JSON"
     }
 }

@@ -96,20 +96,38 @@ public struct Safetensors: Sendable {
         return (entry.shape, values)
     }
 
-    /// The bytes of a file with one float32 tensor.
-    public static func file(name: String, shape: [Int], values: [Float]) -> [UInt8] {
-        precondition(shape.reduce(1, *) == values.count, "the shape does not hold the values")
-        let sizes = shape.map(String.init).joined(separator: ",")
-        var header = Array(
-            "{\"\(name)\":{\"dtype\":\"F32\",\"shape\":[\(sizes)],\"data_offsets\":[0,\(values.count * 4)]}}".utf8
-        )
+    /// A float32 tensor to be written.
+    public struct Tensor: Sendable {
+        var name: String
+        var shape: [Int]
+        var values: [Float]
+
+        /// Makes a tensor of `values`, row-major; `name` holds no quotes or backslashes.
+        public init(name: String, shape: [Int], values: [Float]) {
+            precondition(shape.reduce(1, *) == values.count, "the shape does not hold the values")
+            self.name = name
+            self.shape = shape
+            self.values = values
+        }
+    }
+
+    /// The bytes of a file with some float32 tensors.
+    public static func file(_ tensors: [Tensor]) -> [UInt8] {
+        var end = 0
+        let entries = tensors.map { tensor in
+            let sizes = tensor.shape.map(String.init).joined(separator: ",")
+            let start = end
+            end += tensor.values.count * 4
+            return "\"\(tensor.name)\":{\"dtype\":\"F32\",\"shape\":[\(sizes)],\"data_offsets\":[\(start),\(end)]}"
+        }
+        var header = Array("{\(entries.joined(separator: ","))}".utf8)
         // Numbers begin at a multiple of eight.
         while header.count % 8 != 0 { header.append(UInt8(ascii: " ")) }
         var file: [UInt8] = []
-        file.reserveCapacity(8 + header.count + values.count * 4)
+        file.reserveCapacity(8 + header.count + end)
         file += (0..<8).map { UInt8(truncatingIfNeeded: header.count >> (8 * $0)) }
         file += header
-        values.withUnsafeBytes { file += $0 }
+        for tensor in tensors { tensor.values.withUnsafeBytes { file += $0 } }
         return file
     }
 }

@@ -147,9 +147,10 @@ struct ModelDirectoryTests {
             to: file
         )
         #expect(sentence(folder).contains("is F16"))
-        try Data(Safetensors.file(name: "embeddings", shape: [8, 16], values: table().map { $0 / 0 })).write(to: file)
+        let broken = table().map { $0 / 0 }
+        try Data(Safetensors.file([.init(name: "embeddings", shape: [8, 16], values: broken)])).write(to: file)
         #expect(sentence(folder).contains("not finite"))
-        try Data(Safetensors.file(name: "other", shape: [8, 16], values: table())).write(to: file)
+        try Data(Safetensors.file([.init(name: "other", shape: [8, 16], values: table())])).write(to: file)
         #expect(sentence(folder).contains("no tensor \"embeddings\""))
     }
 
