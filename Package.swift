@@ -12,8 +12,19 @@ func service(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .executableTarget(name: name, dependencies: dependencies, path: "Services/\(name)")
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
-    .testTarget(name: name, dependencies: dependencies, path: "Tests/\(name)", resources: resources)
+func tests(
+    _ name: String,
+    _ dependencies: [Target.Dependency],
+    exclude: [String] = [],
+    resources: [Resource] = []
+) -> Target {
+    .testTarget(
+        name: name,
+        dependencies: dependencies,
+        path: "Tests/\(name)",
+        exclude: exclude,
+        resources: resources
+    )
 }
 
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
@@ -67,6 +78,7 @@ let package = Package(
         shared("Evaluation", ["Matryoshka", "VectorMath"]),
         shared("Corpora"),
         shared("WireProtocol", ["Matryoshka"]),
+        shared("VectorFiles", ["WireProtocol"]),
         shared("Coordination", ["Matryoshka", "WireProtocol"]),
         shared("ZeroMQ", ["CZeroMQ", "CPlatform", "ServiceRuntime", logging]),
         shared("PostgreSQL", ["CPostgreSQL", "CPlatform"]),
@@ -96,7 +108,7 @@ let package = Package(
             "CommandLine",
             [
                 "Matryoshka", "ZeroMQ", "WireProtocol", "ServiceRuntime", "PostgreSQL", "DocumentStore", "Encoding",
-                "Learning", "Evaluation", "Corpora", "VectorMath", "CommandHelp", "CPlatform", arguments,
+                "Learning", "Evaluation", "Corpora", "VectorFiles", "VectorMath", "CommandHelp", "CPlatform", arguments,
                 logging,
             ]
         ),
@@ -111,6 +123,7 @@ let package = Package(
         tests("RetrievalTestingTests", ["RetrievalTesting"]),
         tests("CorporaTests", ["Corpora"]),
         tests("WireProtocolTests", ["WireProtocol", "Matryoshka"]),
+        tests("VectorFilesTests", ["VectorFiles", "WireProtocol"], exclude: ["Golden"]),
         tests("CoordinationTests", ["Coordination", "WireProtocol", "Matryoshka", "RetrievalTesting"]),
         tests("ZeroMQTests", ["ZeroMQ", "ServiceRuntime", "CPlatform"]),
         tests("DocumentStoreTests", ["DocumentStore", "PostgreSQL", "Matryoshka", "RetrievalTesting"]),
@@ -134,13 +147,18 @@ let package = Package(
                 "ServiceRuntime", arguments,
             ]
         ),
-        tests("CommandLineTests", ["CommandLine", "Matryoshka", "ServiceRuntime", "WireProtocol", "ZeroMQ"]),
+        tests(
+            "CommandLineTests",
+            [
+                "CommandLine", "DocumentStore", "Matryoshka", "ServiceRuntime", "VectorFiles", "WireProtocol", "ZeroMQ",
+            ]
+        ),
         tests(
             "ClusterTests",
             [
                 "Coordinator", "EncoderWorker", "ShortlistWorker", "RerankWorker", "CommandLine", "Matryoshka",
                 "ZeroMQ", "WireProtocol", "PostgreSQL", "DocumentStore", "RetrievalTesting", "Encoding",
-                "ServiceRuntime",
+                "ServiceRuntime", "VectorFiles",
             ]
         ),
     ]
@@ -157,7 +175,7 @@ if ProcessInfo.processInfo.environment["MRL_BENCHMARKS"] != nil {
             name: "retrieval-benchmark",
             dependencies: [
                 "Matryoshka", "VectorMath", "Shortlist", "Reranking", "Encoding", "Corpora", "Evaluation",
-                "RetrievalTesting", arguments,
+                "VectorFiles", "RetrievalTesting", arguments,
             ],
             path: "Tests/Benchmarks/Retrieval"
         ),

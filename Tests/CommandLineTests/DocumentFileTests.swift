@@ -57,6 +57,20 @@ final class DocumentFileTests {
         #expect(bad?.number == 4)
     }
 
+    @Test("lines that begin with no object are ids where these are allowed")
+    func plainIDs() throws {
+        try Data("a\r\n\n7\n{b}\n\u{0}".utf8).write(to: URL(filePath: path))
+        var file = try DocumentFile(path: path, fields: nil, allowsPlainIDs: true)
+        #expect(file.remainingLines == 4)
+        #expect(try file.next()?.id == "a")
+        file.skip(1)
+        #expect(try file.next()?.id == "{b}")
+        let bad = #expect(throws: BadLine.self) { try file.next() }
+        #expect(bad?.sentence == "line 5: the id contains the character U+0000, which cannot be stored")
+        var other = try DocumentFile(path: path, fields: nil)
+        #expect(throws: BadLine.self) { try other.next() }
+    }
+
     @Test("an edit anywhere makes another file of it, and so does another choice of fields")
     func fingerprint() throws {
         let filler = String(repeating: "x", count: 200_000)

@@ -1,10 +1,10 @@
 import ArgumentParser
 import CommandHelp
 import DocumentStore
-import Evaluation
 import FoundationEssentials
 import Matryoshka
 import ServiceRuntime
+import VectorFiles
 import WireProtocol
 
 /// `mrl benchmark cluster`: whole searches over ready-made vectors.

@@ -1,5 +1,6 @@
 import Glibc
 import ServiceRuntime
+import VectorFiles
 import WireProtocol
 
 /// A document as an import reads it.
@@ -11,8 +12,24 @@ struct ImportedDocument: Sendable {
     var payload: String?
 }
 
-/// A line that is no document.
+extension ImportedDocument {
+    /// What a store would refuse, as the end of a sentence; `key` is what the id is called.
+    func problem(key: String) -> String? {
+        if id.isEmpty { return "\(key) is empty" }
+        for (name, text, limit) in [
+            (key, id, FrontLimits.documentIDBytesMax), ("the text", text, FrontLimits.textBytesMax),
+            ("payload", payload ?? "", FrontLimits.payloadBytesMax),
+        ] where text.utf8.count > limit {
+            return "\(name) has \(text.utf8.count) bytes; allowed: at most \(limit)"
+        }
+        return nil
+    }
+}
+
+/// A line, or a row of another file, that is no document.
 struct BadLine: Error {
+    /// What is counted.
+    var unit = "line"
     /// From 1.
     var number: Int
     /// The document's id, where the line has one.
@@ -25,20 +42,24 @@ struct BadLine: Error {
     var offset: Int
 
     /// The line and what is wrong with it.
-    var sentence: String { "line \(number)\(id.map { ", id \"\($0.prefix(80))\"" } ?? ""): \(problem)" }
+    var sentence: String { "\(unit) \(number)\(id.map { ", id \"\($0.prefix(80))\"" } ?? ""): \(problem)" }
 }
 
 /// JSON lines: packages `{name, source, section, short, long}`, or generic `{"id", "text", "payload"}`.
 struct DocumentFile {
     /// Fields that make up the text, in order; nil: `text`, or `short` and `long`.
     private let fields: [String]?
+    /// Lines are ids and nothing else.
+    private let isPlain: Bool
     private let path: String
     private let bytes: [UInt8]
     private var position = 0
     private var lineNumber = 0
 
     /// Reads the whole file: a corpus is small beside its vectors.
-    init(path: String, fields: [String]?) throws {
+    ///
+    /// With `allowsPlainIDs`, a file that does not begin with an object is one of ids, one a line.
+    init(path: String, fields: [String]?, allowsPlainIDs: Bool = false) throws {
         self.path = path
         self.fields = fields
         guard let file = fopen(path, "re") else { throw StartupFailure("cannot read \(path): \(systemError())") }
@@ -50,6 +71,7 @@ struct DocumentFile {
         bytes = [UInt8](unsafeUninitializedCapacity: max(0, status.st_size)) { buffer, count in
             count = buffer.isEmpty ? 0 : fread(buffer.baseAddress, 1, buffer.count, file)
         }
+        isPlain = allowsPlainIDs && bytes.first { !Set(" \t\r\n".utf8).contains($0) } != UInt8(ascii: "{")
     }
 
     /// Bytes of the file.
@@ -63,10 +85,17 @@ struct DocumentFile {
         lineNumber = lineEnds(in: 0..<position)
     }
 
-    /// Lines from here to the end.
+    /// Passes over so many lines that are not empty.
+    mutating func skip(_ count: Int) {
+        for _ in 0..<count { guard nextLine() != nil else { return } }
+    }
+
+    /// Lines from here to the end, without empty ones.
     var remainingLines: Int {
-        let count = lineEnds(in: position..<bytes.count)
-        return bytes.last == UInt8(ascii: "\n") || position == bytes.count ? count : count + 1
+        var rest = self
+        var count = 0
+        while rest.nextLine() != nil { count += 1 }
+        return count
     }
 
     private func lineEnds(in range: Range<Int>) -> Int {
@@ -77,23 +106,14 @@ struct DocumentFile {
 
     /// Tells this content and this choice of fields from others, so that an offset is not used for another file.
     var fingerprint: String {
-        // FNV-1a over words: an edit anywhere makes another file of it.
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-        func mix(_ word: UInt64) { hash = (hash ^ word) &* 0x0000_0100_0000_01B3 }
-        bytes.withUnsafeBytes { buffer in
-            let words = buffer.count / 8
-            for word in 0..<words { mix(buffer.loadUnaligned(fromByteOffset: word * 8, as: UInt64.self)) }
-            for byte in buffer[(words * 8)...] { mix(UInt64(byte)) }
-        }
-        for byte in "\(bytes.count) \(fields?.joined(separator: ",") ?? "")".utf8 { mix(UInt64(byte)) }
-        let name = path.split(separator: "/").last ?? "documents"
-        return "\(name) \(String(hash, radix: 16))"
+        var hash = ContentHash()
+        bytes.withUnsafeBytes { hash.add($0) }
+        hash.add("\(bytes.count) \(fields?.joined(separator: ",") ?? "")")
+        return "\(fileName(path)) \(hash.text)"
     }
 
-    /// The next document; nil at the end.
-    ///
-    /// After an error it goes on with the line behind.
-    mutating func next() throws(BadLine) -> ImportedDocument? {
+    /// Takes the next line that is not empty; nil at the end.
+    private mutating func nextLine() -> Range<Int>? {
         while position < bytes.count {
             let start = position
             var end = bytes.count
@@ -103,22 +123,39 @@ struct DocumentFile {
             }
             position = min(end + 1, bytes.count)
             lineNumber += 1
-            if start == end { continue }
-            let line = Array(bytes[start..<end])
-            var id: String?
-            do {
-                return try document(line, id: &id)
-            } catch {
-                throw BadLine(number: lineNumber, id: id, problem: error.problem, content: line, offset: start)
-            }
+            if start < end { return start..<end }
         }
         return nil
+    }
+
+    /// The next document; nil at the end.
+    ///
+    /// After an error it goes on with the line behind.
+    mutating func next() throws(BadLine) -> ImportedDocument? {
+        guard let range = nextLine() else { return nil }
+        let line = Array(bytes[range])
+        var id: String?
+        do {
+            return isPlain ? try plainDocument(line) : try document(line, id: &id)
+        } catch {
+            throw BadLine(number: lineNumber, id: id, problem: error.problem, content: line, offset: range.lowerBound)
+        }
     }
 
     /// What is wrong with a line.
     private struct Refusal: Error {
         var problem: String
         init(_ problem: String) { self.problem = problem }
+    }
+
+    private func plainDocument(_ line: [UInt8]) throws(Refusal) -> ImportedDocument {
+        // Written on another system, a line may end with a return.
+        let text = line.last == UInt8(ascii: "\r") ? line.dropLast() : line[...]
+        guard let id = String(validating: text, as: UTF8.self) else { throw Refusal("the id is no valid UTF-8") }
+        if text.contains(0) { throw Refusal("the id contains the character U+0000, which cannot be stored") }
+        let document = ImportedDocument(id: id, text: "")
+        if let problem = document.problem(key: "id") { throw Refusal(problem) }
+        return document
     }
 
     private func document(_ line: [UInt8], id: inout String?) throws(Refusal) -> ImportedDocument {
@@ -144,7 +181,7 @@ struct DocumentFile {
             text: try joined(json, fields ?? (isPackage ? ["short", "long"] : ["text"])),
             payload: isPackage ? packagePayload(json) : try payload(json)
         )
-        try check(document, key: key)
+        if let problem = document.problem(key: key) { throw Refusal(problem) }
         return document
     }
 
@@ -164,18 +201,6 @@ struct DocumentFile {
         return String(decoding: payload.bytes, as: UTF8.self)
     }
 
-    private func check(_ document: ImportedDocument, key: String) throws(Refusal) {
-        if document.id.isEmpty { throw Refusal("\(key) is empty") }
-        for (name, text, limit) in [
-            (key, document.id, FrontLimits.documentIDBytesMax), ("the text", document.text, FrontLimits.textBytesMax),
-            ("payload", document.payload ?? "", FrontLimits.payloadBytesMax),
-        ] {
-            guard text.utf8.count <= limit else {
-                throw Refusal("\(name) has \(text.utf8.count) bytes; allowed: at most \(limit)")
-            }
-        }
-    }
-
     private func joined(_ json: JSONValue, _ fields: [String]) throws(Refusal) -> String {
         var parts: [String] = []
         for field in fields {
@@ -192,7 +217,7 @@ struct DocumentFile {
 
 extension JSONValue {
     /// A text or a name in it contains U+0000, which PostgreSQL stores in no text.
-    fileprivate var hasNull: Bool {
+    var hasNull: Bool {
         switch self {
         case .string(let text): text.utf8.contains(0)
         case .array(let items): items.contains(where: \.hasNull)
@@ -201,3 +226,6 @@ extension JSONValue {
         }
     }
 }
+
+/// The last part of a path.
+func fileName(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }

@@ -16,11 +16,13 @@ struct ImportCommand: ParsableCommand {
             examples: """
                 mrl import debian --output debian.jsonl
                 mrl import documents debian.jsonl --collection debian --create
+                mrl import vectors photos.npy --collection photos --create
                 mrl import pending
                 """
         ),
         subcommands: [
-            ImportDebianCommand.self, ImportWordNetCommand.self, ImportDocumentsCommand.self, ImportPendingCommand.self,
+            ImportDebianCommand.self, ImportWordNetCommand.self, ImportDocumentsCommand.self,
+            ImportVectorsCommand.self, ImportPendingCommand.self,
         ]
     )
 }
@@ -53,22 +55,8 @@ struct ImportDocumentsCommand: ParsableCommand {
     var fields: String?
     @Flag(help: "Create the collection where it is missing, for the encoder's model.") var create = false
     @Flag(help: "Begin at the first line even if an earlier import came further.") var restart = false
-    @Option(help: ArgumentHelp("At a line that is no document: skip it, or stop.", valueName: "skip|stop"))
-    var onError = OnError.stop
-    @Option(
-        help: ArgumentHelp(
-            "Write lines that were passed over here, as {\"line\", \"id\", \"problem\", \"content\"}.",
-            valueName: "file"
-        )
-    )
-    var rejects: String?
+    @OptionGroup var bad: BadLineOptions
     @Flag(help: "Print figures as JSON at the end.") var json = false
-
-    /// What a line that is no document does.
-    enum OnError: String, ExpressibleByArgument, CaseIterable {
-        case skip
-        case stop
-    }
 
     /// What became of the lines.
     private struct Outcome {
@@ -80,10 +68,6 @@ struct ImportDocumentsCommand: ParsableCommand {
         var refusal: BadLine?
 
         var leftOut: Int { withoutText.count + unknownText.count + bad }
-    }
-
-    func validate() throws {
-        guard rejects == nil || onError == .skip else { throw ValidationError("--rejects goes with --on-error skip") }
     }
 
     func run() throws {
@@ -111,7 +95,7 @@ struct ImportDocumentsCommand: ParsableCommand {
         let started = now()
         var outcome = Outcome()
         if total > 0 {
-            let log = try RejectLog(path: rejects, appends: source.offset > 0)
+            let log = try RejectLog(path: bad.rejects, appends: source.offset > 0)
             outcome = try importAll(&source, total: total, name: name, into: shape, client, store, home, stop, log)
             report(outcome)
         } else if source.size == 0 {
@@ -119,16 +103,7 @@ struct ImportDocumentsCommand: ParsableCommand {
         } else {
             Output.note("All of \(file) is stored in \(collection) already; --restart imports it once more.")
         }
-        if let refusal = outcome.refusal {
-            throw StartupFailure(
-                "\(file) \(refusal.sentence); stopped there, with \(grouped(outcome.stored)) documents before it stored: "
-                    + "mend it, or pass over such lines with --on-error skip"
-            )
-        }
-        if stop.isRequested {
-            Output.line("Stopped. The same command goes on from here.")
-            throw ExitCode(130)
-        }
+        try bad.end(file, stored: outcome.stored, "documents", refusal: outcome.refusal, stop)
         try waitUntilSearchable(client, shape, isCancelled: { stop.isRequested })
         let seconds = now() - started
         let rate = outcome.stored > 0 ? Double(outcome.stored) / seconds : 0
@@ -161,22 +136,16 @@ struct ImportDocumentsCommand: ParsableCommand {
             Output.note("\(grouped(ids.count)) documents \(reason): \(names)")
         }
         if outcome.bad > 0 {
-            Output.note("\(grouped(outcome.bad)) bad lines were passed over" + (rejects.map { ": \($0)" } ?? "."))
+            Output.note("\(grouped(outcome.bad)) bad lines were passed over" + (bad.rejects.map { ": \($0)" } ?? "."))
         }
     }
 
     private func target(_ client: FrontClient, _ store: Store) throws -> CollectionShape {
         func find() throws -> CollectionShape? {
-            try reportingStoreErrors {
-                try store.collections().first { $0.shape.name == collection || $0.aliases.contains(collection) }?.shape
-            }
+            try reportingStoreErrors { try store.collection(collection)?.shape }
         }
         if let shape = try find() { return shape }
-        guard create else {
-            throw StartupFailure(
-                "there is no collection \(collection): create it with --create, or with mrl collections create"
-            )
-        }
+        guard create else { throw missingCollection(collection) }
         _ = try client.object(.collections(.create(CreateCollection(name: collection))))
         guard let shape = try find() else {
             throw StartupFailure(
@@ -218,7 +187,7 @@ struct ImportDocumentsCommand: ParsableCommand {
                     do throws(BadLine) {
                         return try file.next()
                     } catch {
-                        if onError == .skip { try log.add(error) } else { refusal = error }
+                        if bad.onError == .skip { try log.add(error) } else { refusal = error }
                     }
                 }
                 return nil
@@ -242,6 +211,55 @@ struct ImportDocumentsCommand: ParsableCommand {
         source = file
         return outcome
     }
+}
+
+/// What an import does with a line or row that it cannot store.
+struct BadLineOptions: ParsableArguments {
+    /// What it does.
+    enum OnError: String, ExpressibleByArgument, CaseIterable {
+        case skip
+        case stop
+    }
+
+    @Option(help: ArgumentHelp("At a line that is no document: skip it, or stop.", valueName: "skip|stop"))
+    var onError = OnError.stop
+    @Option(
+        help: ArgumentHelp(
+            "Write lines that were passed over here, as {\"line\", \"id\", \"problem\", \"content\"}.",
+            valueName: "file"
+        )
+    )
+    var rejects: String?
+
+    func validate() throws {
+        guard rejects == nil || onError == .skip else { throw ValidationError("--rejects goes with --on-error skip") }
+    }
+
+    /// Ends an import that a line or its user cut short.
+    func end(_ file: String, stored: Int, _ what: String, refusal: BadLine?, _ stop: StopRequest) throws {
+        if let refusal {
+            throw StartupFailure(
+                "\(file) \(refusal.sentence); stopped there, with \(grouped(stored)) \(what) before it stored: "
+                    + "mend it, or pass over such \(refusal.unit)s with --on-error skip"
+            )
+        }
+        if stop.isRequested {
+            Output.line("Stopped. The same command goes on from here.")
+            throw ExitCode(130)
+        }
+    }
+}
+
+extension Store {
+    /// The collection of that name or alias.
+    func collection(_ name: String) throws -> CollectionRecord? {
+        try collections().first { $0.shape.name == name || $0.aliases.contains(name) }
+    }
+}
+
+/// An import into nothing.
+func missingCollection(_ name: String) -> StartupFailure {
+    StartupFailure("there is no collection \(name): create it with --create, or with mrl collections create")
 }
 
 /// `mrl import pending`.

@@ -27,7 +27,7 @@ final class RejectLog {
         if count == Self.toldMax + 1, file == nil { Output.note("More bad lines; --rejects writes all to a file.") }
         guard let file, let path else { return }
         let record = JSONValue.object([
-            .init("line", .integer(Int64(line.number))), .init("id", line.id.map { .string($0) } ?? .null),
+            .init(line.unit, .integer(Int64(line.number))), .init("id", line.id.map { .string($0) } ?? .null),
             .init("problem", .string(line.problem)),
             .init("content", .string(String(decoding: line.content, as: UTF8.self))),
         ])

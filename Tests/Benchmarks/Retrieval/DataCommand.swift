@@ -5,6 +5,7 @@ import Encoding
 import Evaluation
 import FoundationEssentials
 import RetrievalTesting
+import VectorFiles
 import VectorMath
 
 /// Writes the vectors of one data set, its queries, and the scores of their true neighbours.

@@ -1,6 +1,7 @@
 import Evaluation
 import FoundationEssentials
 import Matryoshka
+import VectorFiles
 import VectorMath
 
 /// A folder with vectors, queries and their true neighbours, in files that other programs read too.

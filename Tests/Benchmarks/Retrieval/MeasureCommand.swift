@@ -3,6 +3,7 @@ import Evaluation
 import FoundationEssentials
 import Glibc
 import Matryoshka
+import VectorFiles
 import VectorMath
 
 /// Measures our engines in process, over one data set.

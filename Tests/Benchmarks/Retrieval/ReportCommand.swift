@@ -1,6 +1,7 @@
 import ArgumentParser
 import Evaluation
 import FoundationEssentials
+import VectorFiles
 
 /// Judges what was found, and writes tables, plots and one file with everything.
 struct ReportCommand: ParsableCommand {

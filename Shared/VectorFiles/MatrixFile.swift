@@ -2,7 +2,7 @@
 import Glibc
 #endif
 
-/// A matrix in a NumPy file (`.npy`, version 1, row-major, little-endian), mapped into memory.
+/// A matrix in a NumPy file (`.npy`, row-major, little-endian), mapped into memory.
 ///
 /// Numbers go to and from other programs this way, larger than memory if need be.
 public final class MatrixFile: Sendable {
@@ -13,7 +13,15 @@ public final class MatrixFile: Sendable {
         case int32 = "<i4"
 
         /// Bytes of one.
-        public var bytes: Int { self == .float16 ? 2 : 4 }
+        public var bytes: Int { stored.bytes }
+
+        var stored: NumpyHeader.Element {
+            switch self {
+            case .float32: .float32
+            case .float16: .float16
+            case .int32: .int32
+            }
+        }
     }
 
     /// Rows of the matrix.
@@ -49,15 +57,24 @@ public final class MatrixFile: Sendable {
         guard length > 10, let mapping = mmap(nil, length, PROT_READ, MAP_SHARED, descriptor, 0), mapping != MAP_FAILED
         else { throw .unreadable(path: path, reason: "not a NumPy file") }
         let bytes = UnsafeRawBufferPointer(start: mapping, count: length)
-        guard let header = Header(bytes), header.start + header.rows * header.columns * header.element.bytes <= length
-        else {
+        let header: NumpyHeader
+        do {
+            header = try NumpyHeader(bytes, fileBytes: length)
+        } catch {
             munmap(mapping, length)
-            throw .unreadable(path: path, reason: "not a row-major matrix of <f4, <f2 or <i4 in NumPy's version 1")
+            throw .unreadable(path: path, reason: error.reason)
+        }
+        guard let element = Element(rawValue: header.element.rawValue) else {
+            munmap(mapping, length)
+            throw .unreadable(
+                path: path,
+                reason: "its numbers are \(header.element.rawValue); mapped are <f4, <f2, <i4"
+            )
         }
         return MatrixFile(
             rows: header.rows,
             columns: header.columns,
-            element: header.element,
+            element: element,
             mapping: mapping,
             mapped: length,
             start: header.start
@@ -76,7 +93,7 @@ public final class MatrixFile: Sendable {
     ) throws {
         let draft = "\(path).\(getpid())"
         func failure() -> MatrixFileError { .unwritable(path: path, reason: String(cString: strerror(errno))) }
-        let header = Header.text(rows: rows, columns: columns, element: element)
+        let header = NumpyHeader.text(rows: rows, columns: columns, element: element.stored)
         let length = header.count + rows * columns * element.bytes
         let descriptor = Glibc.open(draft, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw failure() }
@@ -124,38 +141,6 @@ public final class MatrixFile: Sendable {
         precondition(element == .int32 && row >= 0 && row < rows, "a row of integers")
         let place = (mapping + start).assumingMemoryBound(to: Int32.self) + row * columns
         return (0..<columns).map { Int(place[$0]) }
-    }
-
-    /// What stands before the numbers.
-    private struct Header {
-        var rows: Int
-        var columns: Int
-        var element: Element
-        var start: Int
-
-        static func text(rows: Int, columns: Int, element: Element) -> [UInt8] {
-            var text = "{'descr': '\(element.rawValue)', 'fortran_order': False, 'shape': (\(rows), \(columns)), }"
-            while (10 + text.utf8.count + 1) % 64 != 0 { text += " " }
-            text += "\n"
-            let length = text.utf8.count
-            return [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(length & 0xFF), UInt8(length >> 8)] + Array(text.utf8)
-        }
-
-        init?(_ bytes: UnsafeRawBufferPointer) {
-            guard bytes[0] == 0x93, bytes[1..<6].elementsEqual("NUMPY".utf8), bytes[6] == 1 else { return nil }
-            start = 10 + Int(bytes[8]) + Int(bytes[9]) << 8
-            guard start <= bytes.count else { return nil }
-            let text = String(decoding: bytes[10..<start], as: UTF8.self)
-            guard let kind = [Element.float32, .float16, .int32].first(where: { text.contains("'\($0.rawValue)'") }),
-                text.contains("'fortran_order': False"), let open = text.firstIndex(of: "("),
-                let close = text[open...].firstIndex(of: ")")
-            else { return nil }
-            let shape = text[text.index(after: open)..<close].split(separator: ",").map {
-                Int($0.filter { $0 != " " }) ?? -1
-            }
-            guard shape.count == 2, shape.allSatisfy({ $0 >= 0 }) else { return nil }
-            (rows, columns, element) = (shape[0], shape[1], kind)
-        }
     }
 }
 
