@@ -106,6 +106,23 @@ static void dots_vnni(const int8_t *query, const int8_t *const *rows, size_t cou
 }
 
 #pragma clang attribute pop
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+
+#pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
+
+static void dots_neon(const int8_t *query, const int8_t *const *rows, size_t count, size_t width, int32_t *dots) {
+    for (size_t row = 0; row < count; row++) {
+        int32x4_t low = vdupq_n_s32(0), high = low;
+        for (size_t i = 0; i < width; i += 32) {
+            low = vdotq_s32(low, vld1q_s8(rows[row] + i), vld1q_s8(query + i));
+            high = vdotq_s32(high, vld1q_s8(rows[row] + i + 16), vld1q_s8(query + i + 16));
+        }
+        dots[row] = vaddvq_s32(vaddq_s32(low, high));
+    }
+}
+
+#pragma clang attribute pop
 #endif
 
 // AVX-512 without VNNI gains nothing over AVX2 on rows this short.
@@ -113,9 +130,12 @@ static row_dots *row_dots_of(int path) {
 #if defined(__x86_64__)
     switch (path) {
     case MRL_PATH_PORTABLE: return dots_portable;
-    case MRL_PATH_AVX512VNNI: return dots_vnni;
+    case MRL_PATH_AVX512VNNI:
+    case MRL_PATH_AMX: return dots_vnni;
     default: return dots_avx2;
     }
+#elif defined(__aarch64__)
+    if (path == MRL_PATH_NEON) return dots_neon;
 #endif
     (void)path;
     return dots_portable;

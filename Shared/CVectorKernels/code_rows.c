@@ -102,6 +102,31 @@ static void products_vnni(const int8_t *query, const int8_t *const *rows, size_t
 }
 
 #pragma clang attribute pop
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+
+#pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
+
+static void products_neon(const int8_t *query, const int8_t *const *rows, size_t count, size_t dimensions,
+                          int32_t *dots, int32_t *norms) {
+    static const int8_t ascending[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    for (size_t row = 0; row < count; row++) {
+        int32x4_t dot = vdupq_n_s32(0), norm = dot;
+        for (size_t i = 0; i < dimensions; i += 16) {
+            int8x16_t r = vld1q_s8(rows[row] + i), q = vld1q_s8(query + i);
+            if (dimensions - i < 16) {
+                uint8x16_t there = vcltq_s8(vld1q_s8(ascending), vdupq_n_s8((int8_t)(dimensions - i)));
+                r = vandq_s8(r, vreinterpretq_s8_u8(there));
+            }
+            dot = vdotq_s32(dot, r, q);
+            norm = vdotq_s32(norm, r, r);
+        }
+        dots[row] = vaddvq_s32(dot);
+        norms[row] = vaddvq_s32(norm);
+    }
+}
+
+#pragma clang attribute pop
 #endif
 
 // AVX-512 without VNNI gains nothing over AVX2 on rows this short.
@@ -109,9 +134,12 @@ static code_products *code_products_of(int path) {
 #if defined(__x86_64__)
     switch (path) {
     case MRL_PATH_PORTABLE: return products_portable;
-    case MRL_PATH_AVX512VNNI: return products_vnni;
+    case MRL_PATH_AVX512VNNI:
+    case MRL_PATH_AMX: return products_vnni;
     default: return products_avx2;
     }
+#elif defined(__aarch64__)
+    if (path == MRL_PATH_NEON) return products_neon;
 #endif
     (void)path;
     return products_portable;

@@ -1,5 +1,25 @@
 #include "internal.h"
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+#if defined(__x86_64__)
+// The processor has tiles of int8, and the system lends this process their registers.
+static bool has_tiles(void) {
+#if defined(__linux__)
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    return __builtin_cpu_supports("amx-int8") && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
+#endif
+
 bool mrl_path_supported(int path) {
     if (path == MRL_PATH_PORTABLE) return true;
 #if defined(__x86_64__)
@@ -8,9 +28,16 @@ bool mrl_path_supported(int path) {
     bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
     switch (path) {
     case MRL_PATH_AVX2: return avx2;
+    case MRL_PATH_AVXVNNI: return avx2 && __builtin_cpu_supports("avxvnni");
     case MRL_PATH_AVX512: return avx512;
     case MRL_PATH_AVX512VNNI: return avx512 && __builtin_cpu_supports("avx512vnni");
+    case MRL_PATH_AMX: return avx512 && __builtin_cpu_supports("avx512vnni") && has_tiles();
     }
+#elif defined(__aarch64__) && defined(__linux__)
+    // Dot products of bytes, which all but the first 64-bit Arm processors have.
+    if (path == MRL_PATH_NEON) return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+#elif defined(__aarch64__)
+    if (path == MRL_PATH_NEON) return true;
 #endif
     return false;
 }
@@ -19,9 +46,13 @@ const mrl_kernels *mrl_kernels_of(int path) {
 #if defined(__x86_64__)
     switch (path) {
     case MRL_PATH_AVX2: return &mrl_kernels_avx2;
+    case MRL_PATH_AVXVNNI: return &mrl_kernels_avxvnni;
     case MRL_PATH_AVX512: return &mrl_kernels_avx512;
     case MRL_PATH_AVX512VNNI: return &mrl_kernels_avx512vnni;
+    case MRL_PATH_AMX: return &mrl_kernels_amx;
     }
+#elif defined(__aarch64__)
+    if (path == MRL_PATH_NEON) return &mrl_kernels_neon;
 #endif
     return &mrl_kernels_portable;
 }

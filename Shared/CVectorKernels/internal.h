@@ -23,7 +23,10 @@ const mrl_kernels *mrl_kernels_of(int path);
 
 extern const mrl_kernels mrl_kernels_portable;
 #if defined(__x86_64__)
-extern const mrl_kernels mrl_kernels_avx2, mrl_kernels_avx512, mrl_kernels_avx512vnni;
+extern const mrl_kernels mrl_kernels_avx2, mrl_kernels_avxvnni, mrl_kernels_avx512, mrl_kernels_avx512vnni,
+    mrl_kernels_amx;
+#elif defined(__aarch64__)
+extern const mrl_kernels mrl_kernels_neon;
 #endif
 
 void mrl_selection_trim(mrl_selection *selection);

@@ -9,25 +9,28 @@ import Glibc
 /// All give identical bits.
 public enum KernelPath: String, Sendable, Hashable, CaseIterable {
     case portable
+    /// 64-bit Arm with dot products of bytes.
+    case neon
     case avx2
+    case avxvnni
     case avx512
     case avx512vnni
     case amx
 
-    var number: Int32? {
+    private var number: Int32 {
         switch self {
         case .portable: Int32(MRL_PATH_PORTABLE)
+        case .neon: Int32(MRL_PATH_NEON)
         case .avx2: Int32(MRL_PATH_AVX2)
+        case .avxvnni: Int32(MRL_PATH_AVXVNNI)
         case .avx512: Int32(MRL_PATH_AVX512)
         case .avx512vnni: Int32(MRL_PATH_AVX512VNNI)
-        case .amx: nil
+        case .amx: Int32(MRL_PATH_AMX)
         }
     }
 
     /// Those that this machine and build can run, slowest first; never empty.
-    public static let available: [KernelPath] = allCases.filter { path in
-        path.number.map(mrl_path_supported) ?? false
-    }
+    public static let available: [KernelPath] = allCases.filter { mrl_path_supported($0.number) }
 
     /// The fastest one available, or the one that the environment variable `MRL_KERNELS` names if it is available.
     public static let current: KernelPath = {
@@ -37,7 +40,7 @@ public enum KernelPath: String, Sendable, Hashable, CaseIterable {
 
     /// The number that the C functions take; an unavailable path is a bug of the caller.
     var checkedNumber: Int32 {
-        guard let number, mrl_path_supported(number) else {
+        guard mrl_path_supported(number) else {
             preconditionFailure("kernel path \(rawValue) is not available here")
         }
         return number

@@ -13,7 +13,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MRL_PATH_PORTABLE = 0, MRL_PATH_AVX2 = 1, MRL_PATH_AVX512 = 2, MRL_PATH_AVX512VNNI = 3 };
+enum {
+    MRL_PATH_PORTABLE = 0,
+    MRL_PATH_AVX2 = 1,
+    MRL_PATH_AVX512 = 2,
+    MRL_PATH_AVX512VNNI = 3,
+    MRL_PATH_AMX = 4,
+    MRL_PATH_AVXVNNI = 5,
+    MRL_PATH_NEON = 6,
+};
 
 bool mrl_path_supported(int path);
 
