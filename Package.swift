@@ -73,7 +73,7 @@ let package = Package(
         shared("VectorMath", ["Matryoshka", "CVectorKernels", "COpenBLAS"]),
         shared("Shortlist", ["Matryoshka", "VectorMath"]),
         shared("Reranking", ["Matryoshka", "VectorMath"]),
-        shared("Encoding", ["Matryoshka", "VectorMath"]),
+        shared("Encoding", ["VectorMath", "WireProtocol"]),
         shared("Learning", ["Matryoshka", "VectorMath", "Encoding"]),
         shared("Evaluation", ["Matryoshka", "VectorMath"]),
         shared("Corpora"),
@@ -117,7 +117,7 @@ let package = Package(
         tests("VectorMathTests", ["VectorMath", "Matryoshka", "RetrievalTesting"]),
         tests("ShortlistTests", ["Shortlist", "Reranking", "VectorMath", "Matryoshka", "RetrievalTesting"]),
         tests("RerankingTests", ["Reranking", "VectorMath", "Matryoshka", "RetrievalTesting"]),
-        tests("EncodingTests", ["Encoding"]),
+        tests("EncodingTests", ["Encoding", "VectorMath", "WireProtocol"], resources: [.copy("Golden")]),
         tests("LearningTests", ["Learning", "Encoding"]),
         tests("EvaluationTests", ["Evaluation", "Matryoshka"]),
         tests("RetrievalTestingTests", ["RetrievalTesting"]),
@@ -192,6 +192,7 @@ for target in package.targets where !cTargets.contains(target.name) {
         .enableUpcomingFeature("InternalImportsByDefault"),
         .treatAllWarnings(as: .error),
     ]
-    // The oracle passes over every row for every query; unoptimised it would take longer than all else in the tests.
-    if target.name == "RetrievalTesting" { target.swiftSettings?.append(.unsafeFlags(["-O"])) }
+    // The oracle passes over every row for every query, encoders over every weight and token; unoptimised they would
+    // take longer than all else in the tests.
+    if ["RetrievalTesting", "Encoding"].contains(target.name) { target.swiftSettings?.append(.unsafeFlags(["-O"])) }
 }

@@ -233,7 +233,7 @@ extension CoordinatorService {
             model: model?.id ?? wanted.model,
             dimensions: dimensions,
             smallestDimensions: smallest,
-            isMatryoshka: wanted.isMatryoshka ?? (smallest != nil),
+            isMatryoshka: wanted.isMatryoshka ?? (smallest.map { $0 < dimensions } ?? false),
             similarity: wanted.similarity,
             storedHeadWidth: wanted.storedHeadWidth,
             rotation: wanted.rotation,

@@ -46,7 +46,7 @@ struct EncoderCommand: ParsableCommand {
                 creditPerLink: process.creditPerLink,
                 take: EncodeLanes.take
             ) { batch, desk in
-                desk.answer(encode(batch, with: encoder))
+                desk.answer(encode(batch, with: encoder, onBatch: desk.progressed))
             }
             try process.run(
                 desk: desk,
@@ -80,7 +80,7 @@ enum EncodeLanes {
 }
 
 /// Encodes requests of one role in one go.
-func encode(_ batch: [WorkerRequest], with encoder: any TextEncoder) -> [WorkerAnswer] {
+func encode(_ batch: [WorkerRequest], with encoder: any TextEncoder, onBatch: () -> Void) -> [WorkerAnswer] {
     let start = ServiceProcess.monotonicMicroseconds()
     var texts: [String] = []
     var role = TextRole.query
@@ -90,7 +90,7 @@ func encode(_ batch: [WorkerRequest], with encoder: any TextEncoder) -> [WorkerA
         role = command.role
     }
     let dimensions = encoder.model.dimensions
-    let values = texts.isEmpty ? [] : encoder.encode(texts, role: role.rawValue)
+    let values = texts.isEmpty ? [] : encoder.encode(texts, role: role.rawValue, onBatch: onBatch)
     let spent = UInt32(clamping: ServiceProcess.monotonicMicroseconds() - start)
     var first = 0
     return batch.map { request in

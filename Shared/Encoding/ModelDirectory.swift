@@ -1,17 +1,11 @@
 import Foundation
 
-/// A model on disk: `config.json`, `vocab.txt` (one piece a line) and `model.safetensors` (`embeddings`, float32).
+/// A model of ours on disk: `config.json`, `vocab.txt` (one piece a line) and `model.safetensors` (`embeddings`).
 public enum ModelDirectory {
     /// File names, in the order in which they are hashed.
     static let fileNames = ["config.json", "model.safetensors", "vocab.txt"]
     /// The tensor of token vectors, pieces × dimensions.
     static let tensorName = "embeddings"
-
-    /// Id of a model: SHA-256 over the name, length and SHA-256 of each of its three files.
-    static func identity(_ files: [[UInt8]]) -> String {
-        let lines = zip(fileNames, files).map { "\($0) \($1.count) \(SHA256.hexadecimal($1))\n" }
-        return SHA256.hexadecimal(Array(lines.joined().utf8))
-    }
 
     /// Whether a finished model lies there; one is moved into place as a whole.
     public static func exists(_ directory: String) -> Bool {
@@ -64,67 +58,48 @@ public enum ModelDirectory {
             try? manager.removeItem(at: temporary)
             throw error
         }
-        return identity(files)
+        return ModelFiles.identity(of: Dictionary(uniqueKeysWithValues: zip(fileNames, files)))
     }
 }
 
-/// Loads a model directory.
+/// Loads a model directory: one of ours, or one as the Hugging Face hub publishes them.
 ///
 /// - Throws: ``ModelError``, naming the file and what is wrong with it.
-public func loadEncoder(directory: String) throws -> any TextEncoder {
-    try loadStaticEncoder(directory: directory)
+public func loadEncoder(directory: String) throws(ModelError) -> any TextEncoder {
+    var files = try ModelFiles(directory: directory)
+    return HubModel.isThere(files) ? try HubModel.load(&files) : try loadStaticEncoder(&files)
 }
 
-/// Loads a model directory that holds a static model.
+/// Loads a model directory of ours.
 ///
 /// - Throws: ``ModelError``.
 public func loadStaticEncoder(directory: String) throws(ModelError) -> StaticEncoder {
-    var isDirectory: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: directory, isDirectory: &isDirectory), isDirectory.boolValue else {
-        throw .missing(path: directory, hint: "a model directory is made by `mrl train`")
-    }
-    var files: [[UInt8]] = []
-    for name in ModelDirectory.fileNames {
-        guard let data = FileManager.default.contents(atPath: directory + "/" + name) else {
-            throw .missing(
-                path: directory + "/" + name,
-                hint: "a model directory holds " + ModelDirectory.fileNames.joined(separator: ", ")
-            )
-        }
-        files.append([UInt8](data))
-    }
-    let configurationPath = directory + "/" + ModelDirectory.fileNames[0]
-    let configuration: ModelConfiguration = try decodeJSON(files[0], path: configurationPath)
-    try configuration.check(path: configurationPath)
+    var files = try ModelFiles(directory: directory)
+    return try loadStaticEncoder(&files)
+}
 
-    let vocabularyPath = directory + "/" + ModelDirectory.fileNames[2]
-    guard let text = String(validating: files[2], as: UTF8.self) else {
-        throw .malformed(path: vocabularyPath, reason: "it is not UTF-8")
-    }
-    var pieces = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
-    if pieces.last == "" { pieces.removeLast() }
+private func loadStaticEncoder(_ files: inout ModelFiles) throws(ModelError) -> StaticEncoder {
+    let hint = "a model directory holds " + ModelDirectory.fileNames.joined(separator: ", ")
+    let names = ModelDirectory.fileNames
+    let data = try files.contents(names[0], hint: hint)
+    let configuration: ModelConfiguration = try decodeJSON([UInt8](data), path: files.path(names[0]))
+    try configuration.check(path: files.path(names[0]))
+
+    let pieces = HubTokenizer.lines(try files.text(names[2], hint: hint))
     guard let tokenizer = WordPieceTokenizer(vocabulary: Vocabulary(pieces: pieces)) else {
-        throw .malformed(path: vocabularyPath, reason: "there is no piece [UNK]")
+        throw .malformed(path: files.path(names[2]), reason: "there is no piece [UNK]")
     }
 
-    let tensorPath = directory + "/" + ModelDirectory.fileNames[1]
-    let (shape, table) = try Safetensors(files[1], path: tensorPath).floats(ModelDirectory.tensorName)
+    let tensors = try Safetensors(try files.contents(names[1], hint: hint), path: files.path(names[1]))
+    let (shape, table) = try tensors.floats(ModelDirectory.tensorName)
     guard shape == [pieces.count, configuration.dimensions] else {
         throw .malformed(
-            path: tensorPath,
+            path: files.path(names[1]),
             reason:
                 "the table is \(shape), vocabulary and dimensions ask for \([pieces.count, configuration.dimensions])"
         )
     }
-    guard table.allSatisfy(\.isFinite) else {
-        throw .malformed(path: tensorPath, reason: "the table holds numbers that are not finite")
-    }
-    return StaticEncoder(
-        id: ModelDirectory.identity(files),
-        configuration: configuration,
-        tokenizer: tokenizer,
-        table: table
-    )
+    return StaticEncoder(id: files.identity, configuration: configuration, tokenizer: tokenizer, table: table)
 }
 
 /// Reads a file's JSON.

@@ -21,7 +21,10 @@ public struct SHA256: Sendable {
     public init() {}
 
     /// The digest of one whole message, in hexadecimal.
-    public static func hexadecimal(_ bytes: [UInt8]) -> String {
+    public static func hexadecimal(_ bytes: [UInt8]) -> String { bytes.withUnsafeBytes(hexadecimal) }
+
+    /// The digest of one whole message, in hexadecimal.
+    static func hexadecimal(_ bytes: UnsafeRawBufferPointer) -> String {
         var hash = SHA256()
         hash.update(bytes)
         return hash.finish().map { byte in
@@ -31,18 +34,20 @@ public struct SHA256: Sendable {
     }
 
     /// Adds bytes to the message.
-    public mutating func update(_ bytes: [UInt8]) {
+    public mutating func update(_ bytes: [UInt8]) { bytes.withUnsafeBytes { update($0) } }
+
+    private mutating func update(_ bytes: UnsafeRawBufferPointer) {
         bytesTotal += UInt64(bytes.count)
         var start = 0
         if !pending.isEmpty {
             start = min(64 - pending.count, bytes.count)
             pending += bytes[..<start]
             guard pending.count == 64 else { return }
-            pending.withUnsafeBufferPointer { absorb($0, blocks: 1) }
+            Array(pending).withUnsafeBytes { absorb($0, blocks: 1) }
             pending.removeAll(keepingCapacity: true)
         }
         let blocks = (bytes.count - start) / 64
-        bytes.withUnsafeBufferPointer { absorb(UnsafeBufferPointer(rebasing: $0[start...]), blocks: blocks) }
+        absorb(UnsafeRawBufferPointer(rebasing: bytes[start...]), blocks: blocks)
         pending += bytes[(start + blocks * 64)...]
     }
 
@@ -57,7 +62,7 @@ public struct SHA256: Sendable {
         return state.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> (24 - 8 * UInt32($0))) } }
     }
 
-    private mutating func absorb(_ bytes: UnsafeBufferPointer<UInt8>, blocks: Int) {
+    private mutating func absorb(_ bytes: UnsafeRawBufferPointer, blocks: Int) {
         func rotated(_ value: UInt32, _ by: UInt32) -> UInt32 { value >> by | value << (32 - by) }
         withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 64) { w in
             Self.constants.withUnsafeBufferPointer { k in

@@ -1,77 +1,96 @@
-/// A table of token vectors; a text is the mean of its tokens' rows, at unit length.
+/// A table of token vectors; a text is the mean of its tokens' rows.
 public struct StaticEncoder: TextEncoder {
+    private static let textsInBatch = 256
+
     /// Which model it is.
     public let model: ModelDescription
-    /// Cuts texts into rows of the table.
-    public let tokenizer: WordPieceTokenizer
-    private let configuration: ModelConfiguration
+    private let tokenizer: any Tokenizer
+    private let prompts: [String: String]
+    private let maximumTokens: Int
     private let table: [Float]
+    private let width: Int
     private let isSkipped: [Bool]
+    private let head: VectorHead
 
-    /// Makes an encoder; `table` holds `configuration.dimensions` floats for each piece of the vocabulary.
+    /// Makes an encoder of our own kind; `table` holds `configuration.dimensions` floats for each piece.
     public init(id: String, configuration: ModelConfiguration, tokenizer: WordPieceTokenizer, table: [Float]) {
-        precondition(table.count == tokenizer.vocabulary.count * configuration.dimensions, "the table does not fit")
-        model = ModelDescription(
-            id: id,
-            name: configuration.name,
-            dimensions: configuration.dimensions,
-            smallestDimensions: configuration.smallestDimensions,
-            nesting: configuration.nesting
+        self.init(
+            model: ModelDescription(
+                id: id,
+                name: configuration.name,
+                dimensions: configuration.dimensions,
+                smallestDimensions: configuration.smallestDimensions,
+                nesting: configuration.nesting
+            ),
+            tokenizer: tokenizer,
+            prompts: configuration.prompts,
+            maximumTokens: configuration.maximumTokens,
+            table: table,
+            width: configuration.dimensions,
+            skipping: tokenizer.specials + [tokenizer.unknown],
+            head: VectorHead(
+                dimensions: configuration.dimensions,
+                dimensionsFull: configuration.dimensions,
+                isUnit: true
+            )
         )
+    }
+
+    /// Makes an encoder whose `table` has a row of `width` for each id, of which those in `skipping` say nothing about
+    /// a text (negative ones are no ids); `head` says what is done to the mean.
+    init(
+        model: ModelDescription,
+        tokenizer: any Tokenizer,
+        prompts: [String: String],
+        maximumTokens: Int,
+        table: [Float],
+        width: Int,
+        skipping: [Int32],
+        head: VectorHead
+    ) {
+        precondition(table.count >= tokenizer.idCount * width, "the table does not fit")
+        self.model = model
         self.tokenizer = tokenizer
-        self.configuration = configuration
+        self.prompts = prompts
+        self.maximumTokens = maximumTokens
         self.table = table
-        isSkipped = Self.skipped(tokenizer)
+        self.width = width
+        self.head = head
+        isSkipped = Self.marked(skipping, of: tokenizer.idCount)
     }
 
     /// Ids that say nothing about a text: `[UNK]` and the other specials.
     public static func skipped(_ tokenizer: WordPieceTokenizer) -> [Bool] {
-        var skipped = [Bool](repeating: false, count: tokenizer.vocabulary.count)
-        for id in tokenizer.specials + [tokenizer.unknown] where id >= 0 { skipped[Int(id)] = true }
-        return skipped
+        marked(tokenizer.specials + [tokenizer.unknown], of: tokenizer.idCount)
     }
 
-    /// Encodes texts into unit vectors, row-major; zeros for a text with no known token.
-    public func encode(_ texts: [String], role: String) -> [Float] {
-        let dimensions = model.dimensions
-        let prompt = configuration.prompts[role] ?? ""
-        var splitter = WordSplitter()
-        var ids: [Int32] = []
-        var vectors = [Float](repeating: 0, count: texts.count * dimensions)
-        vectors.withUnsafeMutableBufferPointer { vectors in
+    private static func marked(_ ids: [Int32], of count: Int) -> [Bool] {
+        var marked = [Bool](repeating: false, count: count)
+        for id in ids where id >= 0 { marked[Int(id)] = true }
+        return marked
+    }
+
+    /// Encodes texts; zeros for a text with no known token.
+    public func encode(_ texts: [String], role: String, onBatch: () -> Void) -> [Float] {
+        let prompt = prompts[role] ?? ""
+        var means = [Float](repeating: 0, count: texts.count * width)
+        means.withUnsafeMutableBufferPointer { means in
             table.withUnsafeBufferPointer { table in
                 for (index, text) in texts.enumerated() {
-                    ids.removeAll(keepingCapacity: true)
-                    tokenizer.tokenize(
-                        prompt.isEmpty ? text : prompt + text,
-                        limit: configuration.maximumTokens,
-                        with: &splitter,
-                        into: &ids
-                    )
-                    let row = UnsafeMutableBufferPointer(rebasing: vectors[(index * dimensions)...].prefix(dimensions))
+                    let ids = tokenizer.tokenize(prompt.isEmpty ? text : prompt + text, limit: maximumTokens)
+                    let row = UnsafeMutableBufferPointer(rebasing: means[(index * width)...].prefix(width))
+                    var counted = 0
                     for id in ids where !isSkipped[Int(id)] {
-                        let token = UnsafeBufferPointer(rebasing: table[(Int(id) * dimensions)...].prefix(dimensions))
-                        for d in 0..<dimensions { row[d] += token[d] }
+                        let token = UnsafeBufferPointer(rebasing: table[(Int(id) * width)...].prefix(width))
+                        for d in 0..<width { row[d] += token[d] }
+                        counted += 1
                     }
-                    Self.normalise(row)
+                    let factor = 1 / Float(max(1, counted))
+                    for d in 0..<width { row[d] *= factor }
+                    if index % Self.textsInBatch == Self.textsInBatch - 1 { onBatch() }
                 }
             }
         }
-        return vectors
-    }
-
-    /// The sum and the mean have the same direction, so the count of tokens does not matter.
-    private static func normalise(_ row: UnsafeMutableBufferPointer<Float>) {
-        var squares = SIMD8<Float>.zero
-        let whole = row.count & ~7
-        for start in stride(from: 0, to: whole, by: 8) {
-            let part = UnsafeRawPointer(row.baseAddress! + start).loadUnaligned(as: SIMD8<Float>.self)
-            squares += part * part
-        }
-        var sum = squares.sum()
-        for d in whole..<row.count { sum += row[d] * row[d] }
-        guard sum > 0 else { return }
-        let factor = 1 / sum.squareRoot()
-        for d in row.indices { row[d] *= factor }
+        return head.finish(means, count: texts.count)
     }
 }

@@ -3,13 +3,19 @@ public protocol TextEncoder: Sendable {
     /// Which model it is.
     var model: ModelDescription { get }
 
-    /// Encodes texts into unit vectors.
+    /// Encodes texts into unit vectors (of another length only where the model was published for dot products).
     ///
     /// - Parameters:
     ///   - texts: Any texts.
     ///   - role: `query` or `document`; a model may have a prompt for each.
+    ///   - onBatch: Called whenever some of the texts are done, so that long work can be told from a hung thread.
     /// - Returns: Row-major, one row of `model.dimensions` each; a row of zeros for a text with no known token.
-    func encode(_ texts: [String], role: String) -> [Float]
+    func encode(_ texts: [String], role: String, onBatch: () -> Void) -> [Float]
+}
+
+extension TextEncoder {
+    /// Encodes texts without telling of progress.
+    public func encode(_ texts: [String], role: String) -> [Float] { encode(texts, role: role, onBatch: {}) }
 }
 
 /// What others need to know of a model.

@@ -1,5 +1,5 @@
 /// Cuts text into word pieces as BERT's uncased tokeniser does: the longest piece first, word by word.
-public struct WordPieceTokenizer: Sendable {
+public struct WordPieceTokenizer: Tokenizer {
     /// A word of more characters is one `[UNK]`.
     public static let wordCharactersMax = 100
 
@@ -18,8 +18,11 @@ public struct WordPieceTokenizer: Sendable {
         specials = WordSplitter.specials.map { vocabulary.id(of: $0) ?? -1 }
     }
 
+    /// Number of ids.
+    public var idCount: Int { vocabulary.count }
+
     /// The first `limit` ids of a text, without `[CLS]` and `[SEP]`.
-    public func tokenize(_ text: String, limit: Int = .max) -> [Int32] {
+    public func tokenize(_ text: String, limit: Int) -> [Int32] {
         var splitter = WordSplitter()
         var ids: [Int32] = []
         tokenize(text, limit: limit, with: &splitter, into: &ids)

@@ -142,16 +142,30 @@ struct ModelDirectoryTests {
         #expect(sentence(folder).contains("does not lie within the file"))
         try whole.prefix(5).write(to: file)
         #expect(sentence(folder).contains("shorter than its header"))
-        let header = "{\"embeddings\":{\"dtype\":\"F16\",\"shape\":[8,16],\"data_offsets\":[0,256]}}"
+        let header = "{\"embeddings\":{\"dtype\":\"I64\",\"shape\":[8,16],\"data_offsets\":[0,256]}}"
         try (Data([UInt8(header.utf8.count), 0, 0, 0, 0, 0, 0, 0]) + Data(header.utf8) + Data(count: 256)).write(
             to: file
         )
-        #expect(sentence(folder).contains("is F16"))
+        #expect(sentence(folder).contains("is I64"))
         let broken = table().map { $0 / 0 }
         try Data(Safetensors.file([.init(name: "embeddings", shape: [8, 16], values: broken)])).write(to: file)
         #expect(sentence(folder).contains("not finite"))
         try Data(Safetensors.file([.init(name: "other", shape: [8, 16], values: table())])).write(to: file)
         #expect(sentence(folder).contains("no tensor \"embeddings\""))
+    }
+
+    @Test(
+        "widens halves and truncated floats without loss",
+        arguments: [("F16", 0x3C00, 0xC100), ("BF16", 0x3F80, 0xC020)]
+    )
+    func halves(type: String, one: Int, minusTwoAndAHalf: Int) throws {
+        let header = "{\"a\":{\"dtype\":\"\(type)\",\"shape\":[2],\"data_offsets\":[0,4]}}"
+        let numbers = [one, minusTwoAndAHalf].flatMap { [UInt8($0 & 255), UInt8($0 >> 8)] }
+        let file = try Safetensors(
+            Data([UInt8(header.utf8.count), 0, 0, 0, 0, 0, 0, 0]) + Data(header.utf8) + Data(numbers),
+            path: "file"
+        )
+        #expect(try file.floats("a").values == [1, -2.5])
     }
 
     @Test("reads tensors past metadata")
@@ -160,7 +174,7 @@ struct ModelDirectoryTests {
             "{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"
         let bytes =
             [UInt8(header.utf8.count), 0, 0, 0, 0, 0, 0, 0] + Array(header.utf8) + [0, 0, 128, 63, 0, 0, 0, 64]
-        let file = try Safetensors(bytes, path: "file")
+        let file = try Safetensors(Data(bytes), path: "file")
         #expect(file.names == ["a"])
         #expect(try file.floats("a").values == [1, 2])
     }
