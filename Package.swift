@@ -118,7 +118,7 @@ let package = Package(
         tests("ShortlistTests", ["Shortlist", "Reranking", "VectorMath", "Matryoshka", "RetrievalTesting"]),
         tests("RerankingTests", ["Reranking", "VectorMath", "Matryoshka", "RetrievalTesting"]),
         tests("EncodingTests", ["Encoding", "VectorMath", "WireProtocol"], resources: [.copy("Golden")]),
-        tests("LearningTests", ["Learning", "Encoding"]),
+        tests("LearningTests", ["Learning", "Encoding", "VectorMath"]),
         tests("EvaluationTests", ["Evaluation", "Matryoshka"]),
         tests("RetrievalTestingTests", ["RetrievalTesting"]),
         tests("CorporaTests", ["Corpora"]),

@@ -130,20 +130,20 @@ struct TrainCommand: ParsableCommand {
         guard pairs.count >= 8 else {
             throw ValidationError("\(corpus) has \(pairs.count) training pairs, at least 8 are needed")
         }
-        var settings = TrainingSettings()
-        settings.nesting = try sizes()
-        settings.epochs = epochs
-        settings.batch = batch
-        settings.learningRate = learningRate
+        guard let nesting = Nesting(sizes: try sizes()) else { preconditionFailure("validated sizes") }
+        var settings = ContrastiveSettings(
+            nesting: nesting,
+            run: RunSettings(epochs: epochs, batch: batch, rate: LearningRate(peak: learningRate), seed: seed)
+        )
         settings.scale = scale
-        settings.initialDeviation = initialDeviation
-        settings.seed = seed
         var line = TrainingLine()
-        let trained = StaticTrainer(settings).train(
+        var monitor = TrainingMonitor()
+        monitor.progress = { line.show($0) }
+        let trained = try StaticTrainer(settings, initialDeviation: initialDeviation).train(
             pairs,
             validation: validation,
             tokenCount: pieces.count,
-            progress: { line.show($0) }
+            monitor: monitor
         )
         line.finish()
         costs.trainingCPUSeconds = clock.seconds - costs.vocabularyCPUSeconds
@@ -159,14 +159,14 @@ struct TrainCommand: ParsableCommand {
             scale: Double(scale),
             tokensMax: trainingTokens,
             seed: seed,
-            bestEpoch: trained.bestEpoch,
-            trainingLoss: trained.trainingLoss,
-            validationLoss: trained.validationLoss
+            bestEpoch: trained.history.bestEpoch,
+            trainingLoss: trained.history.trainingLoss,
+            validationLoss: trained.history.validationLoss
         )
         let configuration = ModelConfiguration(
             name: name ?? URL(fileURLWithPath: output).lastPathComponent,
             dimensions: dimensions,
-            nesting: settings.nesting,
+            nesting: nesting.sizes,
             maximumTokens: maximumTokens,
             training: record
         )
@@ -183,10 +183,10 @@ struct TrainCommand: ParsableCommand {
         )
         Output.note(
             "training: \(pairs.count) pairs, \(fixed(costs.trainingCPUSeconds, 1)) CPU seconds, "
-                + "epoch \(trained.bestEpoch) kept"
+                + "epoch \(trained.history.bestEpoch) kept"
         )
         var report = TrainingReport(id: id, directory: output, costs: costs, record: record)
-        if measure != .none { try report.figures = figures(documents, settings.nesting) }
+        if measure != .none { try report.figures = figures(documents, nesting.sizes) }
         if json {
             Output.line(String(decoding: try encoder.encode(report), as: UTF8.self))
         } else {

@@ -13,7 +13,7 @@ public struct Safetensors: Sendable {
         }
     }
 
-    /// Keys are tensors' names; `__metadata__` is none.
+    /// Keys are tensors' names, but for `__metadata__`.
     private struct Header: Decodable {
         struct Name: CodingKey {
             var stringValue: String
@@ -21,11 +21,17 @@ public struct Safetensors: Sendable {
             init(stringValue: String) { self.stringValue = stringValue }
             init?(intValue: Int) { nil }
         }
+        static let metadataKey = "__metadata__"
         var entries: [String: Entry] = [:]
+        var metadata: [String: String] = [:]
         init(from decoder: any Decoder) throws {
             let container = try decoder.container(keyedBy: Name.self)
-            for key in container.allKeys where key.stringValue != "__metadata__" {
-                entries[key.stringValue] = try container.decode(Entry.self, forKey: key)
+            for key in container.allKeys {
+                if key.stringValue == Self.metadataKey {
+                    metadata = try container.decode([String: String].self, forKey: key)
+                } else {
+                    entries[key.stringValue] = try container.decode(Entry.self, forKey: key)
+                }
             }
         }
     }
@@ -34,6 +40,8 @@ public struct Safetensors: Sendable {
     private let bytes: Data
     private let dataStart: Int
     private let entries: [String: Entry]
+    /// Texts beside the tensors, by name.
+    public let metadata: [String: String]
 
     /// Reads the header; numbers are read on demand.
     ///
@@ -49,7 +57,8 @@ public struct Safetensors: Sendable {
         }
         dataStart = 8 + Int(length)
         do {
-            entries = try JSONDecoder().decode(Header.self, from: Data(bytes.dropFirst(8).prefix(Int(length)))).entries
+            let header = try JSONDecoder().decode(Header.self, from: Data(bytes.dropFirst(8).prefix(Int(length))))
+            (entries, metadata) = (header.entries, header.metadata)
         } catch {
             throw .malformed(path: path, reason: "the header is not safetensors JSON")
         }
@@ -133,14 +142,20 @@ public struct Safetensors: Sendable {
         }
     }
 
-    /// The bytes of a file with some float32 tensors.
-    public static func file(_ tensors: [Tensor]) -> [UInt8] {
+    /// The bytes of a file with some float32 tensors, and texts beside them.
+    public static func file(_ tensors: [Tensor], metadata: [String: String] = [:]) -> [UInt8] {
         var end = 0
-        let entries = tensors.map { tensor in
+        var entries = tensors.map { tensor in
             let sizes = tensor.shape.map(String.init).joined(separator: ",")
             let start = end
             end += tensor.values.count * 4
             return "\"\(tensor.name)\":{\"dtype\":\"F32\",\"shape\":[\(sizes)],\"data_offsets\":[\(start),\(end)]}"
+        }
+        if !metadata.isEmpty {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = .sortedKeys
+            guard let json = try? encoder.encode(metadata) else { preconditionFailure("texts are JSON") }
+            entries.insert("\"\(Header.metadataKey)\":\(String(decoding: json, as: UTF8.self))", at: 0)
         }
         var header = Array("{\(entries.joined(separator: ","))}".utf8)
         // Numbers begin at a multiple of eight.

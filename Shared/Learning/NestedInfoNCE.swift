@@ -5,221 +5,207 @@ import VectorMath
 ///
 /// For each size m of the nesting M: logits are `scale` times the cosines of the m-prefixes of all queries and all
 /// documents of a batch, the positives stand on the diagonal, and the loss is the mean cross-entropy of rows and
-/// columns. The losses of all sizes are summed with equal weight (c_m = 1, Kusupati et al. 2022, §3).
+/// columns. The losses of all sizes are summed, each times its weight c_m (Kusupati et al. 2022, §3).
 ///
 /// Dot products of a prefix are those of the prefix before it plus one block, so the products cost n²·D, not n²·Σm; and
 /// one exponential serves rows and columns, as both share the bound `scale`.
-public struct NestedInfoNCE: Sendable {
-    /// Rows of a batch come in multiples of this.
-    public static let rowsMultiple = 8
+struct NestedInfoNCE {
+    /// Pairs of a batch come in multiples of this.
+    static let pairsMultiple = 8
 
-    private let nesting: [Int]
+    private let nesting: Nesting
     private let scale: Float
-    private let rows: Int
+    private let pairs: Int
+    private let stride: Int
     private var dots: [Float]
-    /// Per size: first the exponentials, then dLoss/dDot, then the sum of that over this and all larger sizes.
-    private var slopes: [[Float]]
+    /// By size: first the exponentials, then dLoss/dDot, then the sum of that over this and all larger sizes.
+    private var slopes: [Float]
+    /// By vector: the square of its prefix's length, and one over the length.
+    private var squares: [Float]
+    private var inverses: [Float]
+    private var sums: [Float]
+    /// By size and vector: its share of its own direction in the gradient.
+    private var pulls: [Float]
+    /// dLoss/dVectors, laid out as the vectors are.
+    private(set) var gradients: [Float]
 
-    /// Makes room for batches of `rows` pairs.
-    public init(nesting: [Int], scale: Float, rows: Int) {
-        precondition(rows > 0 && rows % Self.rowsMultiple == 0, "rows come in multiples of \(Self.rowsMultiple)")
+    /// Makes room for batches of `pairs` pairs, whose vectors take `stride` floats each, D or more.
+    init(nesting: Nesting, scale: Float, pairs: Int, stride: Int) {
+        precondition(pairs > 0 && pairs % Self.pairsMultiple == 0, "pairs come in multiples of \(Self.pairsMultiple)")
+        precondition(stride >= nesting.dimensions, "vectors of the full size")
         self.nesting = nesting
         self.scale = scale
-        self.rows = rows
-        dots = [Float](repeating: 0, count: rows * rows)
-        slopes = nesting.map { _ in [Float](repeating: 0, count: rows * rows) }
+        self.pairs = pairs
+        self.stride = stride
+        func zeros(_ count: Int) -> [Float] { [Float](repeating: 0, count: count) }
+        dots = zeros(pairs * pairs)
+        slopes = zeros(nesting.sizes.count * pairs * pairs)
+        squares = zeros(2 * pairs)
+        inverses = zeros(2 * pairs)
+        sums = zeros(2 * pairs)
+        pulls = zeros(nesting.sizes.count * 2 * pairs)
+        gradients = zeros(2 * pairs * stride)
     }
 
-    /// The loss of a batch, summed over the sizes.
+    /// The loss of a batch, summed over the sizes and averaged over the pairs.
     ///
     /// - Parameters:
-    ///   - queries: Row-major, rows × D.
-    ///   - documents: The same; row i belongs to query i.
-    ///   - gradients: Gets dLoss/dQueries and dLoss/dDocuments; nil where only the loss is wanted.
-    /// - Returns: The loss, averaged over the pairs.
-    public mutating func loss(
-        queries: [Float],
-        documents: [Float],
-        gradients: ((_ queries: [Float], _ documents: [Float]) -> Void)? = nil
-    ) -> Double {
-        let dimensions = nesting[nesting.count - 1]
-        precondition(queries.count == rows * dimensions && documents.count == rows * dimensions, "the batch's shape")
-        let n = rows
-        var squares = ([Float](repeating: 0, count: n), [Float](repeating: 0, count: n))
-        var pulls: [(queries: [Float], documents: [Float])] = []
+    ///   - vectors: Row-major: all queries, then all documents; document i belongs to query i.
+    ///   - active: Which sizes count, by their place in the nesting.
+    ///   - differentiates: Whether ``gradients`` is wanted too.
+    /// - Returns: The loss.
+    mutating func loss(_ vectors: Span<Float>, active: Range<Int>? = nil, differentiates: Bool) -> Double {
+        precondition(vectors.count == 2 * pairs * stride, "the batch's shape")
+        let active = active ?? nesting.sizes.indices
+        let (n, stride) = (pairs, stride)
         var total = 0.0
-        var low = 0
-        for (index, high) in nesting.enumerated() {
+        squares.withUnsafeMutableBufferPointer { $0.update(repeating: 0) }
+        for (index, block) in nesting.blocks.enumerated() where index < active.upperBound {
             var out = dots.mutableSpan
             BLAS.sgemm(
                 transposeB: true,
                 rows: n,
                 columns: n,
-                inner: high - low,
-                queries.span.extracting(low...),
-                strideA: dimensions,
-                documents.span.extracting(low...),
-                strideB: dimensions,
-                beta: low == 0 ? 0 : 1,
+                inner: block.count,
+                vectors.extracting(block.lowerBound..<n * stride),
+                strideA: stride,
+                vectors.extracting((n * stride + block.lowerBound)...),
+                strideB: stride,
+                beta: index == 0 ? 0 : 1,
                 &out
             )
-            Self.addSquares(&squares.0, queries, dimensions, low..<high)
-            Self.addSquares(&squares.1, documents, dimensions, low..<high)
-            let inverses = (Self.inverseRoots(squares.0), Self.inverseRoots(squares.1))
-            let sums = exponentials(index, inverses)
-            total += sums.loss
-            if gradients != nil {
-                pulls.append(differentiate(index, inverses, rowSums: sums.rows, columnSums: sums.columns))
-            }
-            low = high
+            measure(vectors, block)
+            guard active.contains(index) else { continue }
+            total += Double(nesting.weights[index]) * exponentials(index)
+            if differentiates { differentiate(index) }
         }
-        guard let gradients else { return total }
-
-        var (dQueries, dDocuments) = (
-            [Float](repeating: 0, count: n * dimensions), [Float](repeating: 0, count: n * dimensions)
-        )
-        var pull = ([Float](repeating: 0, count: n), [Float](repeating: 0, count: n))
-        for index in nesting.indices.reversed() {
-            let (low, high) = (index == 0 ? 0 : nesting[index - 1], nesting[index])
-            if index + 1 < nesting.count { Self.add(&slopes[index], slopes[index + 1]) }
-            Self.add(&pull.0, pulls[index].queries)
-            Self.add(&pull.1, pulls[index].documents)
-            let width = low..<high
-            let ofQueries = product(index, transposed: false, documents, width)
-            let ofDocuments = product(index, transposed: true, queries, width)
-            Self.place(ofQueries, into: &dQueries, dimensions, width, less: pull.0, times: queries)
-            Self.place(ofDocuments, into: &dDocuments, dimensions, width, less: pull.1, times: documents)
-        }
-        gradients(dQueries, dDocuments)
+        if differentiates { collect(vectors, active) }
         return total
     }
 
-    /// The slopes, or their transpose, times some columns of the other side's vectors.
-    private func product(_ index: Int, transposed: Bool, _ vectors: [Float], _ columns: Range<Int>) -> [Float] {
-        let slope = slopes[index]
-        var block = [Float](repeating: 0, count: rows * columns.count)
-        var out = block.mutableSpan
-        BLAS.sgemm(
-            transposeA: transposed,
-            rows: rows,
-            columns: columns.count,
-            inner: rows,
-            slope.span,
-            vectors.span.extracting(columns.lowerBound...),
-            strideB: nesting[nesting.count - 1],
-            &out
-        )
-        return block
+    /// Adds a block to each vector's square; a zero vector has cosine 0 with everything, and no gradient.
+    private mutating func measure(_ vectors: Span<Float>, _ block: Range<Int>) {
+        for i in 0..<2 * pairs {
+            var sum: Float = 0
+            for d in i * stride + block.lowerBound..<i * stride + block.upperBound { sum += vectors[d] * vectors[d] }
+            squares[i] += sum
+            inverses[i] = squares[i] > 1e-30 ? 1 / squares[i].squareRoot() : 0
+        }
     }
 
-    /// Fills `slopes[index]` with exp(logit − scale), at most 1, and sums it both ways.
-    private mutating func exponentials(
-        _ index: Int,
-        _ inverses: ([Float], [Float])
-    ) -> (loss: Double, rows: [Float], columns: [Float]) {
-        let n = rows
-        var rowSums = [Float](repeating: 0, count: n)
-        var columnSums = [Float](repeating: 0, count: n)
+    /// Fills the size's slopes with exp(logit − scale), at most 1, sums it both ways, and gives the loss.
+    private mutating func exponentials(_ index: Int) -> Double {
+        let n = pairs
         var loss = 0.0
+        let scale = scale
         dots.withUnsafeBufferPointer { dots in
-            inverses.1.withUnsafeBufferPointer { inverse in
-                columnSums.withUnsafeMutableBufferPointer { columnSums in
-                    slopes[index].withUnsafeMutableBufferPointer { out in
+            inverses.withUnsafeBufferPointer { inverses in
+                sums.withUnsafeMutableBufferPointer { sums in
+                    slopes.withUnsafeMutableBufferPointer { slopes in
+                        let out = UnsafeMutableBufferPointer(rebasing: slopes[(index * n * n)...].prefix(n * n))
+                        sums.update(repeating: 0)
                         for i in 0..<n {
-                            let factor = scale * inverses.0[i]
+                            let factor = scale * inverses[i]
                             var sum = SIMD8<Float>.zero
-                            for j in stride(from: 0, to: n, by: 8) {
-                                let cosine = load(dots, i * n + j) * load(inverse, j)
+                            for j in Swift.stride(from: 0, to: n, by: 8) {
+                                let cosine = load(dots, i * n + j) * load(inverses, n + j)
                                 let power = exponential(cosine * factor - scale)
                                 store(power, out, i * n + j)
-                                store(load(columnSums, j) + power, columnSums, j)
+                                store(load(sums, n + j) + power, sums, n + j)
                                 sum += power
                             }
-                            rowSums[i] = sum.sum()
-                            loss -= 2 * Double(dots[i * n + i] * inverse[i] * factor - scale)
+                            sums[i] = sum.sum()
+                            loss -= 2 * Double(dots[i * n + i] * inverses[n + i] * factor - scale)
                         }
+                        for sum in sums { loss += Double(logf(sum)) }
                     }
                 }
             }
         }
-        for i in 0..<n { loss += Double(logf(rowSums[i]) + logf(columnSums[i])) }
-        return (loss / Double(2 * n), rowSums, columnSums)
+        return loss / Double(2 * n)
     }
 
-    /// Turns the exponentials into dLoss/dDot; returns each vector's share of its own direction in the gradient.
-    private mutating func differentiate(
-        _ index: Int,
-        _ inverses: ([Float], [Float]),
-        rowSums: [Float],
-        columnSums: [Float]
-    ) -> (queries: [Float], documents: [Float]) {
-        let n = rows
-        let half = 1 / Float(2 * n)
-        let columnShares = columnSums.map { half / $0 }
-        var pulls = ([Float](repeating: 0, count: n), [Float](repeating: 0, count: n))
+    /// Turns the size's exponentials into dLoss/dDot, and finds its pulls.
+    private mutating func differentiate(_ index: Int) {
+        let n = pairs
+        let half = nesting.weights[index] / Float(2 * n)
+        let scale = scale
+        for j in n..<2 * n { sums[j] = half / sums[j] }
         dots.withUnsafeBufferPointer { dots in
-            inverses.1.withUnsafeBufferPointer { inverse in
-                columnShares.withUnsafeBufferPointer { columnShares in
-                    pulls.1.withUnsafeMutableBufferPointer { columnPulls in
-                        slopes[index].withUnsafeMutableBufferPointer { out in
+            inverses.withUnsafeBufferPointer { inverses in
+                sums.withUnsafeBufferPointer { sums in
+                    pulls.withUnsafeMutableBufferPointer { pulls in
+                        slopes.withUnsafeMutableBufferPointer { slopes in
+                            let out = UnsafeMutableBufferPointer(rebasing: slopes[(index * n * n)...].prefix(n * n))
+                            let pulls = UnsafeMutableBufferPointer(rebasing: pulls[(index * 2 * n)...].prefix(2 * n))
+                            pulls.update(repeating: 0)
                             for i in 0..<n {
-                                let rowShare = half / rowSums[i]
-                                let factor = scale * inverses.0[i]
+                                let rowShare = half / sums[i]
+                                let factor = scale * inverses[i]
                                 var sum = SIMD8<Float>.zero
                                 // The positive's own term, before the row is scaled.
-                                let diagonal = 2 * half / (rowShare + columnShares[i])
-                                out[i * n + i] -= diagonal
-                                for j in stride(from: 0, to: n, by: 8) {
-                                    let share = (load(columnShares, j) + rowShare) * load(out, i * n + j)
-                                    let slope = share * load(inverse, j) * factor
+                                out[i * n + i] -= 2 * half / (rowShare + sums[n + i])
+                                for j in Swift.stride(from: 0, to: n, by: 8) {
+                                    let share = (load(sums, n + j) + rowShare) * load(out, i * n + j)
+                                    let slope = share * load(inverses, n + j) * factor
                                     store(slope, out, i * n + j)
                                     let weighted = slope * load(dots, i * n + j)
                                     sum += weighted
-                                    store(load(columnPulls, j) + weighted, columnPulls, j)
+                                    store(load(pulls, n + j) + weighted, pulls, n + j)
                                 }
-                                pulls.0[i] = sum.sum() * inverses.0[i] * inverses.0[i]
+                                pulls[i] = sum.sum()
                             }
+                            for i in 0..<2 * n { pulls[i] *= inverses[i] * inverses[i] }
                         }
                     }
                 }
             }
         }
-        for j in 0..<n { pulls.1[j] *= inverses.1[j] * inverses.1[j] }
-        return pulls
     }
 
-    private static func addSquares(_ sums: inout [Float], _ matrix: [Float], _ dimensions: Int, _ range: Range<Int>) {
-        for i in sums.indices {
-            var sum: Float = 0
-            for d in range { sum += matrix[i * dimensions + d] * matrix[i * dimensions + d] }
-            sums[i] += sum
+    /// Sums slopes and pulls from the largest size down, and turns them into gradients, block by block.
+    private mutating func collect(_ vectors: Span<Float>, _ active: Range<Int>) {
+        let (n, stride) = (pairs, stride)
+        gradients.withUnsafeMutableBufferPointer { $0.update(repeating: 0) }
+        // Below the first active size all blocks have the same slopes.
+        var source = active.upperBound - 1
+        for (index, block) in nesting.blocks.enumerated().reversed() where index < active.upperBound {
+            if active.contains(index), index < source {
+                Self.add(&self.slopes, at: index * n * n, from: source * n * n, count: n * n)
+                Self.add(&pulls, at: index * 2 * n, from: source * 2 * n, count: 2 * n)
+                source = index
+            }
+            let slopes = slopes
+            let slope = slopes.span.extracting(source * n * n..<(source + 1) * n * n)
+            var out = gradients.mutableSpan
+            for ofDocuments in [false, true] {
+                let (own, other) = ofDocuments ? (n * stride, 0) : (0, n * stride)
+                BLAS.sgemm(
+                    transposeA: ofDocuments,
+                    rows: n,
+                    columns: block.count,
+                    inner: n,
+                    slope,
+                    vectors.extracting((other + block.lowerBound)...),
+                    strideB: stride,
+                    &out,
+                    startC: own + block.lowerBound,
+                    strideC: stride
+                )
+            }
+            // Renormalising takes back the part of the gradient along the vector itself.
+            for i in 0..<2 * n {
+                let pull = pulls[source * 2 * n + i]
+                for d in i * stride + block.lowerBound..<i * stride + block.upperBound {
+                    gradients[d] -= pull * vectors[d]
+                }
+            }
         }
     }
 
-    /// A zero vector has cosine 0 with everything, and no gradient.
-    private static func inverseRoots(_ squares: [Float]) -> [Float] {
-        squares.map { $0 > 1e-30 ? 1 / $0.squareRoot() : 0 }
-    }
-
-    private static func add(_ sums: inout [Float], _ values: [Float]) {
-        for i in sums.indices { sums[i] += values[i] }
-    }
-
-    /// Renormalising takes back the part of the gradient along the vector itself.
-    private static func place(
-        _ block: [Float],
-        into result: inout [Float],
-        _ dimensions: Int,
-        _ range: Range<Int>,
-        less factors: [Float],
-        times vectors: [Float]
-    ) {
-        let width = range.count
-        for i in factors.indices {
-            for d in 0..<width {
-                let at = i * dimensions + range.lowerBound + d
-                result[at] = block[i * width + d] - factors[i] * vectors[at]
-            }
+    private static func add(_ buffer: inout [Float], at target: Int, from source: Int, count: Int) {
+        buffer.withUnsafeMutableBufferPointer { buffer in
+            for i in 0..<count { buffer[target + i] += buffer[source + i] }
         }
     }
 }

@@ -25,7 +25,7 @@ public struct TrainingPairs: Sendable {
     public var queries = TokenRows()
     /// Ids of the documents; row i belongs to query i.
     public var documents = TokenRows()
-    private var keys: [(query: Int, document: Int)] = []
+    private(set) var keys = PairKeys()
 
     /// Starts with no pair.
     public init() {}
@@ -38,48 +38,13 @@ public struct TrainingPairs: Sendable {
         guard !query.isEmpty, !document.isEmpty else { return }
         queries.append(query)
         documents.append(document)
-        keys.append((query.hashed, document.hashed))
-    }
-
-    /// Batches of `size` pairs in random order, none with the same query or document twice.
-    ///
-    /// Each would be a wrong negative of the other. What does not fill a batch at the end is left out.
-    func batches(of size: Int, using generator: inout SeededGenerator) -> [[Int]] {
-        var waiting: [Int] = []
-        var order = Array(0..<count).shuffled(using: &generator)[...]
-        var batches: [[Int]] = []
-        while waiting.count + order.count >= size {
-            var batch: [Int] = []
-            var (seenQueries, seenDocuments) = (Set<Int>(), Set<Int>())
-            func take(_ pair: Int) -> Bool {
-                guard !seenQueries.contains(keys[pair].query), !seenDocuments.contains(keys[pair].document) else {
-                    return false
-                }
-                seenQueries.insert(keys[pair].query)
-                seenDocuments.insert(keys[pair].document)
-                batch.append(pair)
-                return true
-            }
-            var left: [Int] = []
-            for pair in waiting where batch.count == size || !take(pair) { left.append(pair) }
-            while batch.count < size, let pair = order.popFirst() {
-                if !take(pair) { left.append(pair) }
-            }
-            waiting = left
-            guard batch.count == size else { break }
-            batches.append(batch)
-        }
-        return batches
+        keys.append(row: keys.count, query: query.fingerprint, document: document.fingerprint)
     }
 }
 
 extension [Int32] {
     /// The same in every run, unlike `hashValue`.
-    fileprivate var hashed: Int {
-        Int(
-            truncatingIfNeeded: reduce(UInt64(0xCBF2_9CE4_8422_2325)) {
-                ($0 ^ UInt64(UInt32(bitPattern: $1))) &* 0x0000_0100_0000_01B3
-            }
-        )
+    var fingerprint: UInt64 {
+        reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64(UInt32(bitPattern: $1))) &* 0x0000_0100_0000_01B3 }
     }
 }

@@ -29,7 +29,8 @@ public enum BLAS {
     ///   - b: The matrix B.
     ///   - strideB: Floats from one stored row of B to the next; its width where nil.
     ///   - beta: Factor of what C held.
-    ///   - c: The matrix C.
+    ///   - c: Holds the matrix C.
+    ///   - startC: Floats before its first.
     ///   - strideC: Floats from one row of C to the next; `columns` where nil.
     public static func sgemm(
         transposeA: Bool = false,
@@ -44,6 +45,7 @@ public enum BLAS {
         strideB: Int? = nil,
         beta: Float = 0,
         _ c: inout MutableSpan<Float>,
+        startC: Int = 0,
         strideC: Int? = nil
     ) {
         useOneThread()
@@ -53,7 +55,8 @@ public enum BLAS {
         let (strideA, strideB, strideC) = (strideA ?? widthA, strideB ?? widthB, strideC ?? columns)
         check(a.count, rows: rowsA, width: widthA, stride: strideA, "A")
         check(b.count, rows: rowsB, width: widthB, stride: strideB, "B")
-        check(c.count, rows: rows, width: columns, stride: strideC, "C")
+        precondition(startC >= 0, "C begins within its buffer")
+        check(c.count - startC, rows: rows, width: columns, stride: strideC, "C")
         a.withUnsafeBufferPointer { a in
             b.withUnsafeBufferPointer { b in
                 c.withUnsafeMutableBufferPointer { c in
@@ -70,7 +73,7 @@ public enum BLAS {
                         b.baseAddress,
                         blasint(max(1, strideB)),
                         beta,
-                        c.baseAddress,
+                        c.baseAddress.map { $0 + startC },
                         blasint(strideC)
                     )
                 }
