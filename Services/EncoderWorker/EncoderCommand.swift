@@ -46,7 +46,15 @@ struct EncoderCommand: ParsableCommand {
                 creditPerLink: process.creditPerLink,
                 take: EncodeLanes.take
             ) { batch, desk in
-                desk.answer(encode(batch, with: encoder, onBatch: desk.progressed))
+                desk.answer(
+                    encode(batch, with: encoder) {
+                        desk.progressed()
+                        // An import may take seconds; searches do not wait for its end.
+                        guard !EncodeLanes.isUrgent(batch[0]) else { return }
+                        let urgent = desk.takeBetween(EncodeLanes.takeUrgent)
+                        if !urgent.isEmpty { desk.answer(encode(urgent, with: encoder, onBatch: {})) }
+                    }
+                )
             }
             try process.run(
                 desk: desk,
@@ -69,13 +77,22 @@ enum EncodeLanes {
 
     /// All urgent ones of the first one's role, or else one of the ingest lane.
     @Sendable static func take(from queue: inout RequestQueue, now: UInt64) -> [WorkerRequest] {
+        let urgent = takeUrgent(from: &queue, now: now)
+        return urgent.isEmpty ? queue.take(limit: 1, now: now) : urgent
+    }
+
+    /// All urgent ones of the first one's role.
+    @Sendable static func takeUrgent(from queue: inout RequestQueue, now: UInt64) -> [WorkerRequest] {
         var role: TextRole?
-        let urgent = queue.take(limit: urgentMax, now: now) { request in
+        return queue.take(limit: urgentMax, now: now) { request in
             guard case .encode(let command) = request.message.body, command.isUrgent else { return false }
             if role == nil { role = command.role }
             return command.role == role
         }
-        return urgent.isEmpty ? queue.take(limit: 1, now: now) : urgent
+    }
+
+    static func isUrgent(_ request: WorkerRequest) -> Bool {
+        if case .encode(let command) = request.message.body { command.isUrgent } else { false }
     }
 }
 

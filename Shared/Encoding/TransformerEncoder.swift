@@ -9,7 +9,9 @@ struct TransformerEncoder: TextEncoder {
     }
 
     /// Tokens of a batch: enough for matrix products at full speed, few enough to stay in the cache.
-    static let batchTokens = 512
+    private static let batchTokens = 64...512
+    /// Multiply-adds of a batch, so that a large model lets searches in between as often as a small one.
+    private static let batchWork = 6_000_000_000
 
     let model: ModelDescription
     let tokenizer: HubTokenizer
@@ -26,7 +28,7 @@ struct TransformerEncoder: TextEncoder {
         let ids = texts.map { self.ids(prompt.isEmpty ? $0 : prompt + $0) }
         let width = stack.shape.width
         var pooled = [Float](repeating: 0, count: texts.count * width)
-        for batch in Self.batches(ids.map(\.count)) {
+        for batch in Self.batches(ids.map(\.count), tokens: batchTokens) {
             let lengths = batch.map { ids[$0].count }
             let rows = stack.run(batch.flatMap { ids[$0] }, lengths: lengths)
             var start = 0
@@ -50,13 +52,18 @@ struct TransformerEncoder: TextEncoder {
         return tokenizer.prefix + tokenizer.tokenizer.tokenize(text, limit: room) + tokenizer.suffix
     }
 
-    /// Texts that are computed together, by index: of like length, so that a batch's attention is of one size, and
-    /// about ``batchTokens`` tokens each.
-    static func batches(_ lengths: [Int]) -> [[Int]] {
+    private var batchTokens: Int {
+        let range = Self.batchTokens
+        return min(range.upperBound, max(range.lowerBound, Self.batchWork / stack.multiplyAdds))
+    }
+
+    /// Texts that are computed together, by index: of like length, so that short ones do not wait for long ones, and
+    /// at most so many tokens, unless it is one text.
+    static func batches(_ lengths: [Int], tokens limit: Int) -> [[Int]] {
         var batches: [[Int]] = []
         var tokens = 0
         for index in lengths.indices.sorted(by: { (lengths[$0], $0) < (lengths[$1], $1) }) {
-            if batches.isEmpty || tokens + lengths[index] > batchTokens {
+            if batches.isEmpty || tokens + lengths[index] > limit {
                 batches.append([])
                 tokens = 0
             }

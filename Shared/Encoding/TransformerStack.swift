@@ -54,6 +54,13 @@ final class TransformerStack: Sendable {
         self.layers = layers
     }
 
+    /// Multiply-adds of one token in the linear layers.
+    var multiplyAdds: Int {
+        layers.reduce(0) { sum, layer in
+            [layer.attention, layer.mixing, layer.inner, layer.outer].reduce(sum) { $0 + $1.inputs * $1.outputs }
+        }
+    }
+
     /// Rows of the last layer, one for each token.
     ///
     /// `ids` are those of all texts in a row; each text has 1 to `shape.positions` of them. `onLayer` sees the rows after

@@ -111,6 +111,10 @@ public final class RequestDesk: @unchecked Sendable {
         lock.withLock { answered += UInt64(answers.count) }
     }
 
+    private func refuseExpired(_ expired: [WorkerRequest]) {
+        refuse(expired.map { $0.failed("DEADLINE_EXCEEDED", "the deadline passed while the request waited") })
+    }
+
     /// A long computation goes on; called from `serve`, on its thread.
     ///
     /// It says nothing of the other threads.
@@ -120,6 +124,17 @@ public final class RequestDesk: @unchecked Sendable {
         lock.withLock {
             for index in busySince.indices where busySince[index]?.thread == caller { busySince[index]?.since = now }
         }
+    }
+
+    /// Takes further requests in the midst of `serve`, which must answer them too.
+    public func takeBetween(_ take: Taking) -> [WorkerRequest] {
+        let (batch, expired) = lock.withLock {
+            let taken = take(&queue, ServiceProcess.monotonicMicroseconds())
+            running += taken.count
+            return (taken, queue.takeExpired())
+        }
+        refuseExpired(expired)
+        return batch
     }
 
     /// What heartbeats say.
@@ -149,7 +164,7 @@ public final class RequestDesk: @unchecked Sendable {
                 }
                 return (taken, queue.takeExpired())
             }
-            refuse(expired.map { $0.failed("DEADLINE_EXCEEDED", "the deadline passed while the request waited") })
+            refuseExpired(expired)
             if batch.isEmpty { return }
             serve(batch, self)
         }

@@ -35,4 +35,28 @@ struct RequestDeskTests {
         while desk.load.inFlight > 0 {}
         #expect(desk.load.answered == number - 1)
     }
+
+    @Test("a long computation can take requests that came after it, and answers them first")
+    func between() {
+        let order = Mutex<[UInt64]>([])
+        let desk = RequestDesk(
+            threads: 1,
+            creditPerLink: 100,
+            take: { queue, now in queue.take(limit: 1, now: now) },
+            serve: { batch, desk in
+                if batch[0].origin.request == 1 {
+                    var more: [WorkerRequest] = []
+                    while more.isEmpty { more = desk.takeBetween { queue, now in queue.take(limit: 1, now: now) } }
+                    #expect(desk.load.inFlight >= 2)
+                    desk.answer(more.map { $0.failed("CANCELLED", "of no interest") })
+                }
+                desk.answer(batch.map { $0.failed("CANCELLED", "of no interest") })
+            }
+        )
+        desk.connect { answers in order.withLock { $0 += answers.map(\.origin.request) } }
+        for number in 1...3 as ClosedRange<UInt64> { _ = desk.receive(search(number)) }
+        while desk.load.inFlight > 0 {}
+        #expect(order.withLock { $0 } == [2, 1, 3])
+        #expect(desk.load.answered == 3)
+    }
 }
