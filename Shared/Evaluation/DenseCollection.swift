@@ -51,18 +51,27 @@ public struct DenseCollection: Sendable {
         return ranks
     }
 
-    /// Runs a plan: the first stage over all rows, each later one over what the stage before kept.
-    public func search(queries: [Float], targets: [Int], plan: [Stage]) -> [Found] {
-        precondition(!plan.isEmpty, "a plan has a stage")
-        let first = plan[0]
-        let prefixes = Self.prefixes(of: vectors, dimensions, first.dimensions)
-        let short = Self.prefixes(of: queries, dimensions, first.dimensions)
-        // Rows tied with the wanted one but ranked below it must be there to count against it.
-        let keep = plan.count == 1 ? first.keep * 2 + 64 : first.keep
-        var heaps = targets.map { _ in BestRows(limit: keep) }
-        Self.forEachBlock(prefixes, short, first.dimensions) { firstQuery, firstRow, width, scores in
+    /// The rows nearest to each query by cosine over the first `size` dimensions.
+    ///
+    /// - Parameters:
+    ///   - queries: Row-major, of full size.
+    ///   - size: 1 to D.
+    ///   - keep: 1 or more; all rows where there are fewer.
+    ///   - excluding: A row for each query that does not count, its own for example; nil for none.
+    /// - Returns: Best first; of equal scores the earlier row.
+    public func nearest(
+        queries: [Float],
+        size: Int,
+        keep: Int,
+        excluding: [Int]? = nil
+    ) -> [[(item: Int, score: Float)]] {
+        let prefixes = Self.prefixes(of: vectors, dimensions, size)
+        let short = Self.prefixes(of: queries, dimensions, size)
+        var heaps = (0..<queries.count / dimensions).map { _ in BestRows(limit: keep) }
+        Self.forEachBlock(prefixes, short, size) { firstQuery, firstRow, width, scores in
             for query in 0..<scores.count / width {
-                for row in 0..<width {
+                let excluded = excluding.map { $0[firstQuery + query] - firstRow } ?? -1
+                for row in 0..<width where row != excluded {
                     let score = scores[query * width + row]
                     if score > heaps[firstQuery + query].bar {
                         heaps[firstQuery + query].insert(firstRow + row, score)
@@ -70,10 +79,19 @@ public struct DenseCollection: Sendable {
                 }
             }
         }
+        return heaps.map { $0.sorted() }
+    }
+
+    /// Runs a plan: the first stage over all rows, each later one over what the stage before kept.
+    public func search(queries: [Float], targets: [Int], plan: [Stage]) -> [Found] {
+        precondition(!plan.isEmpty, "a plan has a stage")
+        // Rows tied with the wanted one but ranked below it must be there to count against it.
+        let keep = plan.count == 1 ? plan[0].keep * 2 + 64 : plan[0].keep
+        let first = nearest(queries: queries, size: plan[0].dimensions, keep: keep)
         return targets.indices.map { query in
-            var scored = heaps[query].sorted()
+            var scored = first[query]
             for stage in plan.dropFirst() {
-                scored = scored.prefix(scored.count).map { candidate in
+                scored = scored.map { candidate in
                     (candidate.item, cosine(queries, query, row: candidate.item, stage.dimensions))
                 }
                 scored.sort { ($0.score, $1.item) > ($1.score, $0.item) }
@@ -102,7 +120,7 @@ public struct DenseCollection: Sendable {
     }
 
     /// The first `size` numbers of each row, at unit length.
-    private static func prefixes(of matrix: [Float], _ dimensions: Int, _ size: Int) -> [Float] {
+    static func prefixes(of matrix: [Float], _ dimensions: Int, _ size: Int) -> [Float] {
         let rows = matrix.count / dimensions
         return [Float](unsafeUninitializedCapacity: rows * size) { out, count in
             matrix.withUnsafeBufferPointer { matrix in
