@@ -117,7 +117,7 @@ let package = Package(
         tests("VectorMathTests", ["VectorMath", "Matryoshka", "RetrievalTesting"]),
         tests("ShortlistTests", ["Shortlist", "Reranking", "VectorMath", "Matryoshka", "RetrievalTesting"]),
         tests("RerankingTests", ["Reranking", "VectorMath", "Matryoshka", "RetrievalTesting"]),
-        tests("EncodingTests", ["Encoding", "VectorMath", "WireProtocol"], resources: [.copy("Golden")]),
+        tests("EncodingTests", ["Encoding", "Matryoshka", "VectorMath", "WireProtocol"], resources: [.copy("Golden")]),
         tests("LearningTests", ["Learning", "Encoding", "VectorMath"]),
         tests("EvaluationTests", ["Evaluation", "Matryoshka"]),
         tests("RetrievalTestingTests", ["RetrievalTesting"]),

@@ -23,6 +23,7 @@ struct MatryoshkaCommand: ParsableCommand {
         version: buildVersion,
         subcommands: [
             UpCommand.self, DownCommand.self, ScaleCommand.self, StatusCommand.self, SearchCommand.self,
+            ClassifyCommand.self,
             ImportCommand.self, TrainCommand.self, CollectionsCommand.self, EvaluateCommand.self, BenchmarkCommand.self,
             PlanCommand.self,
             MigrateCommand.self, KeysCommand.self, SettingsCommand.self,

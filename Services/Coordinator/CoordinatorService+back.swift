@@ -46,7 +46,7 @@ extension CoordinatorService {
         case .drained:
             log.notice("worker drained", metadata: ["worker": "\(worker)"])
             workerLost(worker)
-        case .hits, .scores, .documents, .vectors, .trained, .failed:
+        case .hits, .scores, .documents, .vectors, .labels, .trained, .failed:
             answered(message, by: worker)
         default:
             metrics.malformed += 1
@@ -275,6 +275,18 @@ extension CoordinatorService {
         case (.encode(let key), .vectors(let vectors)):
             let model = registry.workers[worker]?.registration.model?.id ?? ""
             finish(key, .vectors(dimensions: vectors.dimensions, values: vectors.values, model: model))
+        case (.encode(let key), .labels(let labels)):
+            let registration = registry.workers[worker]?.registration
+            finish(
+                key,
+                .labels(
+                    LabelsReply(
+                        labels: labels.labels,
+                        classifier: registration?.classifier?.id ?? "",
+                        model: registration?.model?.id ?? ""
+                    )
+                )
+            )
         case (.texts(_, let then), .vectors(let vectors)): then(.success(vectors))
         case (.training(let collection), .trained(let trained)): trainingEnded(collection, .success(trained))
         default:

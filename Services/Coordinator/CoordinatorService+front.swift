@@ -113,7 +113,7 @@ extension CoordinatorService {
         case .cancel(let target):
             answer(.object(type: "cancelled", json: .object([.init("found", .bool(cancel(target, of: client)))])))
             return
-        case .search, .encode, .upsert, .delete, .get, .collections:
+        case .search, .encode, .classify, .upsert, .delete, .get, .collections:
             break
         }
         if stopping {
@@ -178,6 +178,7 @@ extension CoordinatorService {
         switch request.body {
         case .search(let search): begin(search, key)
         case .encode(let encode): begin(encode, key)
+        case .classify(let classify): begin(classify, key)
         case .upsert(let upsert): begin(upsert, key)
         case .delete(let delete): begin(delete, key)
         case .get(let get): begin(get, key)

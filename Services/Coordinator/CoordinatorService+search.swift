@@ -241,24 +241,59 @@ extension CoordinatorService {
                 }
                 throw FrontError(.unavailable, "no encoder is running", retryAfterMilliseconds: 500)
             }
-            running[key]?.kind = .encode(request)
-            guardDeadline(key) { FrontError(.deadlineExceeded, "the encoder did not answer within the deadline") }
-            guard let entry = running[key] else { return }
-            dispatch(
-                BackMessage(
-                    header: BackHeader(type: .encode, traceHigh: entry.traceHigh, traceLow: entry.traceLow),
-                    body: .encode(
-                        EncodeCommand(role: request.role, isUrgent: request.role == .query, texts: request.texts)
-                    )
-                ),
-                to: encoder.incarnation,
-                owner: .encode(key),
-                deadline: entry.deadline
+            ask(
+                encoder.incarnation,
+                .encode(EncodeCommand(role: request.role, isUrgent: request.role == .query, texts: request.texts)),
+                key
             )
         } catch let error as FrontError {
             fail(key, error)
         } catch {
             fail(key, FrontError(.internalError, "\(error)"))
         }
+    }
+
+    func begin(_ request: ClassifyRequest, _ key: UInt64) {
+        guard let encoder = registry.classifier(request.classifier) else {
+            let known = registry.workers(of: .encoder).compactMap { $0.registration.classifier?.id }
+            guard let classifier = request.classifier, !known.isEmpty else {
+                return fail(
+                    key,
+                    FrontError(
+                        .unavailable,
+                        "no encoder with a classifier is running",
+                        allowed: "start mrl-encoder with --encoder-classifier",
+                        retryAfterMilliseconds: 500
+                    )
+                )
+            }
+            return fail(
+                key,
+                FrontError(
+                    .modelMismatch,
+                    field: "classifier",
+                    "no running encoder has the classifier \(classifier)",
+                    allowed: known.joined(separator: ", ")
+                )
+            )
+        }
+        ask(
+            encoder.incarnation,
+            .classify(ClassifyCommand(threshold: request.threshold, texts: request.texts)),
+            key
+        )
+    }
+
+    /// Has an encoder answer a request.
+    private func ask(_ encoder: UInt64, _ body: BackBody, _ key: UInt64) {
+        running[key]?.kind = .encode
+        guardDeadline(key) { FrontError(.deadlineExceeded, "the encoder did not answer within the deadline") }
+        guard let entry = running[key] else { return }
+        dispatch(
+            BackMessage(body, BackHeader(type: body.type, traceHigh: entry.traceHigh, traceLow: entry.traceLow)),
+            to: encoder,
+            owner: .encode(key),
+            deadline: entry.deadline
+        )
     }
 }

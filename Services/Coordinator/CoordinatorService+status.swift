@@ -111,6 +111,7 @@ extension CoordinatorService {
                 .init("database_reachable", .bool(worker.heartbeat?.databaseReachable ?? true)),
                 .init("draining", .bool(worker.isDraining)),
                 .init("model", worker.registration.model.map { .string($0.id) } ?? .null),
+                .init("classifier", worker.registration.classifier.map { .string($0.id) } ?? .null),
             ])
         }
         return .object([

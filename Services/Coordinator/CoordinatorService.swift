@@ -19,7 +19,7 @@ final class CoordinatorService: @unchecked Sendable {
             /// A search that has no plan yet.
             case unplanned
             case search(SearchMachine)
-            case encode(EncodeRequest)
+            case encode
             case write
         }
         var client: [UInt8]

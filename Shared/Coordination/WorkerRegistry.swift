@@ -169,9 +169,17 @@ public struct WorkerRegistry: Sendable {
 
     /// The encoder of a model with the least to do; nil model: any encoder.
     public func encoder(of model: String?) -> Worker? {
+        freestEncoder { model == nil || model == "" || $0.model?.id == model }
+    }
+
+    /// The encoder of a classifier with the least to do; nil classifier: any that has one.
+    public func classifier(_ id: String?) -> Worker? {
+        freestEncoder { $0.classifier != nil && (id == nil || $0.classifier?.id == id) }
+    }
+
+    private func freestEncoder(_ isWanted: (Register) -> Bool) -> Worker? {
         workers.values
-            .filter { $0.registration.role == .encoder && !$0.isDraining && !$0.isHung }
-            .filter { model == nil || model == "" || $0.registration.model?.id == model }
+            .filter { $0.registration.role == .encoder && !$0.isDraining && !$0.isHung && isWanted($0.registration) }
             .min { ($0.inFlight, $0.incarnation) < ($1.inFlight, $1.incarnation) }
     }
 }

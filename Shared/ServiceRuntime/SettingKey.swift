@@ -99,6 +99,13 @@ extension SettingKey where Value == String? {
         default: nil,
         "Model directory that the encoder loads."
     )
+    /// Classifier of the encoder.
+    public static let encoderClassifier = SettingKey(
+        "encoder.classifier",
+        .text(),
+        default: nil,
+        "Classifier directory that the encoder serves beside its model; none: it classifies nothing."
+    )
     /// Own CURVE secret key.
     public static let curveSecretKeyFile = SettingKey(
         "curve.secret_key_file",
@@ -276,6 +283,7 @@ extension Setting {
         SettingKey.workerGraceSeconds.setting, SettingKey.storePollMilliseconds.setting,
         SettingKey.rerankCacheBytes.setting, SettingKey.rerankCacheDirectory.setting,
         SettingKey.encoderModel.setting,
+        SettingKey.encoderClassifier.setting,
         SettingKey.curveSecretKeyFile.setting, SettingKey.curveFrontAllowList.setting,
         SettingKey.curveBackAllowList.setting, SettingKey.curveServerKey.setting,
         SettingKey.logLevel.setting, SettingKey.logFormat.setting,

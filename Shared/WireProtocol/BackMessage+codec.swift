@@ -91,6 +91,8 @@ extension BackBody {
         case .vectors: .vectors
         case .cancel: .cancel
         case .failed: .failed
+        case .classify: .classify
+        case .labels: .labels
         }
     }
 
@@ -112,6 +114,8 @@ extension BackBody {
         case .documents(let value): value.encode()
         case .encode(let value): value.encode()
         case .vectors(let value): value.encode()
+        case .classify(let value): value.encode()
+        case .labels(let value): value.encode()
         case .whoAreYou, .heartbeatReply, .drain, .drained, .cancel: []
         }
     }
@@ -146,6 +150,8 @@ extension BackBody {
         case .documents: body = .documents(try Documents(&reader))
         case .encode: body = .encode(try EncodeCommand(&reader))
         case .vectors: body = .vectors(try Vectors(&reader))
+        case .classify: body = .classify(try ClassifyCommand(&reader))
+        case .labels: body = .labels(try Labels(&reader))
         case .whoAreYou, .drain, .drained, .cancel: throw .badPayload("\(payload.count) bytes too many")
         }
         try reader.finish()
@@ -556,8 +562,7 @@ extension EncodeCommand {
         writer.write(UInt8(role == .query ? 0 : 1))
         writer.write(UInt8(isUrgent ? 1 : 0))
         writer.writeZeros(2)
-        writer.writeColumn(texts.map { UInt32($0.utf8.count) })
-        for text in texts { writer.writeText(text) }
+        writer.write(texts: texts)
         return writer.bytes
     }
 
@@ -567,10 +572,11 @@ extension EncodeCommand {
         let urgent = try reader.read(UInt8.self)
         try reader.readZeros(2)
         guard role <= 1, urgent <= 1 else { throw .badPayload("role \(role), urgency \(urgent)") }
-        let lengths = try reader.readColumn(UInt32.self, count: count)
-        self.init(role: role == 0 ? .query : .document, isUrgent: urgent == 1, texts: [])
-        texts.reserveCapacity(count)
-        for length in lengths { texts.append(try reader.readText(count: Int(length))) }
+        self.init(
+            role: role == 0 ? .query : .document,
+            isUrgent: urgent == 1,
+            texts: try reader.readTexts(count: count)
+        )
     }
 }
 
@@ -599,5 +605,87 @@ extension Vectors {
             queuedMicroseconds: queued,
             computeMicroseconds: compute
         )
+    }
+}
+
+extension ClassifyCommand {
+    fileprivate func encode() -> [UInt8] {
+        var writer = ByteWriter(reserving: 12 + texts.reduce(0) { $0 + 4 + $1.utf8.count })
+        writer.write(count: texts.count)
+        writer.write(UInt8(threshold == nil ? 0 : 1))
+        writer.writeZeros(3)
+        writer.writeColumn([threshold ?? 0])
+        writer.write(texts: texts)
+        return writer.bytes
+    }
+
+    fileprivate init(_ reader: inout ByteReader) throws(BackDecodeError) {
+        let count = try reader.readInt()
+        let flag = try reader.read(UInt8.self)
+        try reader.readZeros(3)
+        let threshold = try reader.readColumn(Float.self, count: 1)[0]
+        guard flag == 1 ? (0...1).contains(threshold) : flag == 0 && threshold.bitPattern == 0 else {
+            throw .badPayload("flag \(flag), threshold \(threshold)")
+        }
+        self.init(threshold: flag == 1 ? threshold : nil, texts: try reader.readTexts(count: count))
+    }
+}
+
+extension Labels {
+    /// Length that stands for no label.
+    private static var none: UInt32 { .max }
+
+    fileprivate func encode() -> [UInt8] {
+        var writer = ByteWriter(reserving: 16 + labels.reduce(0) { $0 + 12 + ($1.label?.utf8.count ?? 0) })
+        writer.write(count: labels.count)
+        writer.write(queuedMicroseconds)
+        writer.write(computeMicroseconds)
+        writer.writeZeros(4)
+        writer.writeColumn(labels.map(\.confidence))
+        writer.writeColumn(labels.map { UInt32($0.size) })
+        writer.writeColumn(labels.map { $0.label.map { UInt32($0.utf8.count) } ?? Self.none })
+        for label in labels { writer.writeText(label.label ?? "") }
+        return writer.bytes
+    }
+
+    fileprivate init(_ reader: inout ByteReader) throws(BackDecodeError) {
+        let count = try reader.readInt()
+        let queued = try reader.read(UInt32.self)
+        let compute = try reader.read(UInt32.self)
+        try reader.readZeros(4)
+        let confidences = try reader.readColumn(Float.self, count: count)
+        let sizes = try reader.readColumn(UInt32.self, count: count)
+        let lengths = try reader.readColumn(UInt32.self, count: count)
+        self.init(labels: [], queuedMicroseconds: queued, computeMicroseconds: compute)
+        labels.reserveCapacity(count)
+        for index in 0..<count {
+            let length = lengths[index]
+            guard (0...1).contains(confidences[index]) else { throw .badPayload("confidence \(confidences[index])") }
+            labels.append(
+                TextLabel(
+                    label: length == Self.none ? nil : try reader.readText(count: Int(length)),
+                    confidence: confidences[index],
+                    size: Int(sizes[index])
+                )
+            )
+        }
+    }
+}
+
+extension ByteWriter {
+    /// Lengths, then bytes.
+    fileprivate mutating func write(texts: [String]) {
+        writeColumn(texts.map { UInt32($0.utf8.count) })
+        for text in texts { writeText(text) }
+    }
+}
+
+extension ByteReader {
+    fileprivate mutating func readTexts(count: Int) throws(BackDecodeError) -> [String] {
+        let lengths = try readColumn(UInt32.self, count: count)
+        var texts: [String] = []
+        texts.reserveCapacity(count)
+        for length in lengths { texts.append(try readText(count: Int(length))) }
+        return texts
     }
 }

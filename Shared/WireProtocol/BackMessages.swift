@@ -25,6 +25,8 @@ public enum BackType: UInt8, Sendable, Hashable, CaseIterable {
     case vectors = 23
     case cancel = 24
     case failed = 25
+    case classify = 26
+    case labels = 27
 }
 
 /// What a worker does.
@@ -139,6 +141,8 @@ public struct Register: Sendable, Hashable, Codable {
     public var shards: [ShardReport]
     /// Encoders: the model that they serve.
     public var model: ModelReport?
+    /// Encoders: the classifier that they serve beside it, where there is one.
+    public var classifier: ClassifierReport?
 
     /// Makes a registration.
     public init(
@@ -151,7 +155,8 @@ public struct Register: Sendable, Hashable, Codable {
         capacityBytes: Int,
         credit: Int,
         shards: [ShardReport] = [],
-        model: ModelReport? = nil
+        model: ModelReport? = nil,
+        classifier: ClassifierReport? = nil
     ) {
         self.role = role
         self.host = host
@@ -163,6 +168,24 @@ public struct Register: Sendable, Hashable, Codable {
         self.credit = credit
         self.shards = shards
         self.model = model
+        self.classifier = classifier
+    }
+}
+
+/// The classifier that an encoder serves.
+public struct ClassifierReport: Sendable, Hashable, Codable {
+    /// Hash of the classifier's directory.
+    public var id: String
+    /// Sizes that it asks, ascending.
+    public var sizes: [Int]
+    /// How many labels it tells apart.
+    public var labels: Int
+
+    /// Makes a report.
+    public init(id: String, sizes: [Int], labels: Int) {
+        self.id = id
+        self.sizes = sizes
+        self.labels = labels
     }
 }
 
@@ -741,6 +764,37 @@ public struct Vectors: Sendable, Hashable {
     }
 }
 
+/// CLASSIFY (coordinator → encoder), binary.
+public struct ClassifyCommand: Sendable, Hashable {
+    /// One threshold for all sizes; nil: the learnt ones.
+    public var threshold: Float?
+    /// UTF-8 texts.
+    public var texts: [String]
+
+    /// Makes a command.
+    public init(threshold: Float?, texts: [String]) {
+        self.threshold = threshold
+        self.texts = texts
+    }
+}
+
+/// LABELS (encoder → coordinator), binary: answer to CLASSIFY.
+public struct Labels: Sendable, Hashable {
+    /// In the order of the texts.
+    public var labels: [TextLabel]
+    /// Microseconds from receipt to start.
+    public var queuedMicroseconds: UInt32
+    /// Microseconds of encoding and classifying.
+    public var computeMicroseconds: UInt32
+
+    /// Makes labels.
+    public init(labels: [TextLabel], queuedMicroseconds: UInt32, computeMicroseconds: UInt32) {
+        self.labels = labels
+        self.queuedMicroseconds = queuedMicroseconds
+        self.computeMicroseconds = computeMicroseconds
+    }
+}
+
 /// FAILED (worker → coordinator), JSON: the request was not served.
 public struct Failed: Sendable, Hashable, Codable {
     /// A code of the front protocol.
@@ -781,6 +835,8 @@ public enum BackBody: Sendable, Hashable {
     case vectors(Vectors)
     case cancel
     case failed(Failed)
+    case classify(ClassifyCommand)
+    case labels(Labels)
 }
 
 /// A header with its body.

@@ -116,6 +116,7 @@ extension Register {
             .init("shards", .array(shards.map(\.json))),
         ]
         if let model { members.append(.init("model", model.json)) }
+        if let classifier { members.append(.init("classifier", classifier.json)) }
         return .object(members)
     }
 
@@ -135,6 +136,9 @@ extension Register {
             throw .badPayload("payload.protocol_versions: lowest and highest are expected")
         }
         if let model = try json.record("model") { self.model = try ModelReport(json: model) }
+        if let classifier = try json.record("classifier") {
+            self.classifier = try ClassifierReport(json: classifier)
+        }
     }
 }
 
@@ -153,6 +157,22 @@ extension ModelReport {
             dimensions: try json.integer("dimensions"),
             smallestDimensions: try json.integer("smallest_dimensions"),
             nesting: try json.integers("nesting")
+        )
+    }
+}
+
+extension ClassifierReport {
+    fileprivate var json: JSONValue {
+        .object([
+            .init("id", .string(id)), .init("sizes", integers(sizes)), .init("labels", integer(labels)),
+        ])
+    }
+
+    fileprivate init(json: RecordReader) throws(BackDecodeError) {
+        self.init(
+            id: try json.string("id"),
+            sizes: try json.integers("sizes"),
+            labels: try json.integer("labels")
         )
     }
 }

@@ -6,6 +6,7 @@ public enum FrontRequestType: String, Sendable, Hashable, CaseIterable {
     case search
     case cancel
     case encode
+    case classify
     case upsert
     case delete
     case get
@@ -23,6 +24,8 @@ public enum FrontReplyType: String, Sendable, Hashable, CaseIterable {
     case cancelled
     /// Answers `encode`.
     case vectors
+    /// Answers `classify`.
+    case labels
     /// Answers `upsert` and `delete`.
     case written
     /// Answers `get`.
@@ -55,7 +58,7 @@ public enum FrontLimits {
     public static let textBytesMax = 1_048_576
     /// Bytes of a payload.
     public static let payloadBytesMax = 1_048_576
-    /// Texts of an `encode`, and queries of a `search`.
+    /// Texts of an `encode` or `classify`, and queries of a `search`.
     public static let batchMax = SearchLimits.batchMax
     /// Documents of an `upsert`, and ids of a `delete`.
     public static let writeMax = 10_000

@@ -162,6 +162,23 @@ public struct EncodeRequest: Sendable, Hashable {
     }
 }
 
+/// `classify`.
+public struct ClassifyRequest: Sendable, Hashable {
+    /// Classifier id; nil: any.
+    public var classifier: String?
+    /// One threshold for all sizes, 0 to 1; nil: those that the classifier learnt.
+    public var threshold: Float?
+    /// At most 256.
+    public var texts: [String]
+
+    /// Makes a request.
+    public init(classifier: String? = nil, threshold: Float? = nil, texts: [String]) {
+        self.classifier = classifier
+        self.threshold = threshold
+        self.texts = texts
+    }
+}
+
 /// When a write is answered.
 public enum WriteWait: String, Sendable, Hashable, CaseIterable {
     /// Once it is committed.
@@ -360,6 +377,7 @@ public enum FrontRequestBody: Sendable, Hashable {
     /// Cancels the client's own request of that id.
     case cancel(target: String)
     case encode(EncodeRequest)
+    case classify(ClassifyRequest)
     case upsert(UpsertRequest)
     case delete(DeleteRequest)
     case get(GetRequest)
@@ -369,7 +387,7 @@ public enum FrontRequestBody: Sendable, Hashable {
     /// Sending it a second time changes nothing that the first did not: reads, and writes with an idempotency key.
     public var isSafeToRepeat: Bool {
         switch self {
-        case .hello, .search, .encode, .get, .status, .collections(.list): true
+        case .hello, .search, .encode, .classify, .get, .status, .collections(.list): true
         case .upsert(let request): request.idempotencyKey != nil || request.documents.isEmpty
         case .delete(let request): request.idempotencyKey != nil
         case .cancel, .collections: false
@@ -540,6 +558,40 @@ public struct SearchReply: Sendable, Hashable {
     }
 }
 
+/// What a classifier says of one text.
+public struct TextLabel: Sendable, Hashable {
+    /// Nil where the text has no token that the model knows: nothing speaks for any label.
+    public var label: String?
+    /// Probability of the label at that size; 0 without one.
+    public var confidence: Float
+    /// The size that decided.
+    public var size: Int
+
+    /// Makes a label.
+    public init(label: String?, confidence: Float, size: Int) {
+        self.label = label
+        self.confidence = confidence
+        self.size = size
+    }
+}
+
+/// Answer to `classify`.
+public struct LabelsReply: Sendable, Hashable {
+    /// In the order of the texts.
+    public var labels: [TextLabel]
+    /// Classifier that answered.
+    public var classifier: String
+    /// Model whose vectors it took.
+    public var model: String
+
+    /// Makes a reply.
+    public init(labels: [TextLabel], classifier: String, model: String) {
+        self.labels = labels
+        self.classifier = classifier
+        self.model = model
+    }
+}
+
 /// What became of one document of a write.
 public struct RowFailure: Sendable, Hashable {
     /// Index in the request.
@@ -603,6 +655,7 @@ public enum FrontReplyBody: Sendable, Hashable {
     case object(type: String, json: JSONValue)
     case search(SearchReply)
     case vectors(dimensions: Int, values: [Float], model: String)
+    case labels(LabelsReply)
     case write(WriteReply)
     /// `vectors` row-major in the order of `documents`; `missing`: ids that do not exist.
     case documents([StoredDocument], missing: [String], dimensions: Int, vectors: [Float])

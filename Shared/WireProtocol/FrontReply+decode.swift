@@ -28,6 +28,19 @@ extension FrontReply {
                     model: try reader.string("model")
                 )
             )
+        case .labels:
+            var labels: [TextLabel] = []
+            for line in try reader.lines("labels") { labels.append(try TextLabel(ReplyReader(line))) }
+            return FrontReply(
+                id: id,
+                body: .labels(
+                    LabelsReply(
+                        labels: labels,
+                        classifier: try reader.string("classifier"),
+                        model: try reader.string("model")
+                    )
+                )
+            )
         case .written: return FrontReply(id: id, body: .write(try WriteReply(reader, reader.lines("failures"))))
         case .documents:
             var documents: [StoredDocument] = []
@@ -312,6 +325,16 @@ extension SearchTimings.StageTiming {
             totalMicroseconds: try reader.integer("total_us"),
             queueMicroseconds: try reader.integer("queue_us"),
             computeMicroseconds: try reader.integer("compute_us")
+        )
+    }
+}
+
+extension TextLabel {
+    fileprivate init(_ reader: ReplyReader) throws(FrontError) {
+        self.init(
+            label: try reader.optionalString("label"),
+            confidence: try reader.float(reader.json["confidence"], "confidence"),
+            size: try reader.integer("size")
         )
     }
 }

@@ -33,6 +33,26 @@ extension FrontReply {
             header.member("model", model)
             header.member("dimensions", dimensions)
             return makeFrames(header, [.floats("vectors", values, width: dimensions)])
+        case .labels(let reply):
+            var header = begin(FrontReplyType.labels.rawValue)
+            header.member("model", reply.model)
+            header.member("classifier", reply.classifier)
+            var lines = JSONWriter(reserving: reply.labels.count * 64)
+            for label in reply.labels {
+                lines.beginObject()
+                if let text = label.label {
+                    lines.member("label", text)
+                } else {
+                    lines.key("label")
+                    lines.null()
+                }
+                lines.key("confidence")
+                lines.number(label.confidence)
+                lines.member("size", label.size)
+                lines.endObject()
+                lines.endLine()
+            }
+            return makeFrames(header, [.lines("labels", lines, count: reply.labels.count)])
         case .write(let reply):
             var header = begin(FrontReplyType.written.rawValue)
             reply.writeMembers(&header)

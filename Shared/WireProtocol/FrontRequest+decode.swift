@@ -58,6 +58,7 @@ extension FrontRequest {
             body = .cancel(target: try reader.required("target", bytesMax: FrontLimits.idBytesMax))
         case .search: body = .search(try SearchRequest(reader))
         case .encode: body = .encode(try EncodeRequest(reader))
+        case .classify: body = .classify(try ClassifyRequest(reader))
         case .upsert: body = .upsert(try UpsertRequest(reader))
         case .delete: body = .delete(try DeleteRequest(reader))
         case .get: body = .get(try GetRequest(reader))
@@ -82,7 +83,7 @@ extension FrontRequestType {
     public var deadlineMillisecondsDefault: Int {
         switch self {
         case .search, .hello, .cancel, .status: FrontLimits.deadlineMillisecondsDefault
-        case .encode, .upsert, .delete, .get, .collections: FrontLimits.writeDeadlineMillisecondsDefault
+        case .encode, .classify, .upsert, .delete, .get, .collections: FrontLimits.writeDeadlineMillisecondsDefault
         }
     }
 }
@@ -368,11 +369,7 @@ extension HeaderReader {
 extension EncodeRequest {
     fileprivate init(_ reader: HeaderReader) throws(FrontError) {
         try reader.allow(["collection", "model", "role", "text", "texts"], buffers: ["texts"])
-        let text = try reader.string("text", bytesMax: FrontLimits.headerBytesMax)
-        let texts = try reader.strings("texts", bytesMax: FrontLimits.textBytesMax, countMax: FrontLimits.batchMax)
-        guard (text == nil) != (texts == nil) else {
-            throw FrontError(.badHeader, field: "texts", "one of text and texts is expected", allowed: "text, texts")
-        }
+        let texts = try reader.someTexts()
         guard let role = try reader.word("role", TextRole.self) else {
             throw FrontError(.badHeader, field: "role", "role is missing", allowed: "query, document")
         }
@@ -380,8 +377,31 @@ extension EncodeRequest {
             collection: try reader.string("collection", bytesMax: 63),
             model: try reader.string("model"),
             role: role,
-            texts: texts ?? [text!]
+            texts: texts
         )
+    }
+}
+
+extension ClassifyRequest {
+    fileprivate init(_ reader: HeaderReader) throws(FrontError) {
+        try reader.allow(["classifier", "threshold", "text", "texts"], buffers: ["texts"])
+        self.init(
+            classifier: try reader.string("classifier"),
+            threshold: try reader.share("threshold").map { Float($0) },
+            texts: try reader.someTexts()
+        )
+    }
+}
+
+extension HeaderReader {
+    /// One `text`, or `texts`.
+    fileprivate func someTexts() throws(FrontError) -> [String] {
+        let text = try string("text", bytesMax: FrontLimits.headerBytesMax)
+        let texts = try strings("texts", bytesMax: FrontLimits.textBytesMax, countMax: FrontLimits.batchMax)
+        guard (text == nil) != (texts == nil) else {
+            throw FrontError(.badHeader, field: "texts", "one of text and texts is expected", allowed: "text, texts")
+        }
+        return texts ?? [text!]
     }
 }
 

@@ -11,6 +11,7 @@ extension FrontRequestBody {
         case .search: .search
         case .cancel: .cancel
         case .encode: .encode
+        case .classify: .classify
         case .upsert: .upsert
         case .delete: .delete
         case .get: .get
@@ -39,6 +40,7 @@ extension FrontRequest {
         case .cancel(let target): header.member("target", target)
         case .search(let request): request.write(&header, &buffers)
         case .encode(let request): request.write(&header, &buffers)
+        case .classify(let request): request.write(&header, &buffers)
         case .upsert(let request): request.write(&header, &buffers)
         case .delete(let request):
             header.member("collection", request.collection)
@@ -121,6 +123,17 @@ extension EncodeRequest {
         if let collection { header.member("collection", collection) }
         if let model { header.member("model", model) }
         header.member("role", role.rawValue)
+        header.write(strings: texts, "texts", &buffers)
+    }
+}
+
+extension ClassifyRequest {
+    fileprivate func write(_ header: inout JSONWriter, _ buffers: inout [NamedBuffer]) {
+        if let classifier { header.member("classifier", classifier) }
+        if let threshold {
+            header.key("threshold")
+            header.number(threshold)
+        }
         header.write(strings: texts, "texts", &buffers)
     }
 }

@@ -364,8 +364,8 @@ public final class CoordinatorLink: @unchecked Sendable {
             desk.cancel(
                 RequestOrigin(link: index, session: peers[index].session, request: message.header.request)
             )
-        case .search, .rerank, .fetch, .encode, .train: take(message, from: index, now: now)
-        case .register, .heartbeat, .drained, .trained, .hits, .scores, .documents, .vectors, .failed:
+        case .search, .rerank, .fetch, .encode, .classify, .train: take(message, from: index, now: now)
+        case .register, .heartbeat, .drained, .trained, .hits, .scores, .documents, .vectors, .labels, .failed:
             log.warning("\(peers[index].endpoint) sent a \(message.header.type), which only workers send")
         }
     }

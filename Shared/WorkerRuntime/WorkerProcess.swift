@@ -54,7 +54,12 @@ public final class WorkerProcess {
     /// Serves until the worker is told to stop and has drained, or is refused.
     ///
     /// - Throws: `StartupFailure` where a setting cannot be used; otherwise it does not return.
-    public func run(desk: RequestDesk, host: (any ShardHolding)? = nil, model: ModelReport? = nil) throws -> Never {
+    public func run(
+        desk: RequestDesk,
+        host: (any ShardHolding)? = nil,
+        model: ModelReport? = nil,
+        classifier: ClassifierReport? = nil
+    ) throws -> Never {
         let endpoints = settings[.coordinatorBack]
         var options = SocketOptions()
         options.curve = try curve()
@@ -66,7 +71,8 @@ public final class WorkerProcess {
             build: Self.version,
             capacityBytes: host == nil ? 0 : settings[.workerCapacityBytes],
             credit: creditPerLink,
-            model: model
+            model: model,
+            classifier: classifier
         )
         let link = CoordinatorLink(
             loop: loop,

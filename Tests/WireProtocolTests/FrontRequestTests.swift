@@ -165,6 +165,10 @@ struct Refusal: CustomTestStringConvertible {
         Refusal(#"{"type":"encode","role":"query"}"#, .badHeader, "texts"),
         Refusal(#"{"type":"encode","role":"query","text":"a","texts":["a"]}"#, .badHeader, "texts"),
         Refusal(#"{"type":"encode","role":"query","texts":"a"}"#, .badHeader, "texts"),
+        Refusal(#"{"type":"classify"}"#, .badHeader, "texts"),
+        Refusal(#"{"type":"classify","text":"a","threshold":1.5}"#, .badHeader, "threshold"),
+        Refusal(#"{"type":"classify","text":"a","threshold":"1"}"#, .badHeader, "threshold"),
+        Refusal(#"{"type":"classify","text":"a","collection":"c"}"#, .badHeader, "collection"),
         Refusal(#"{"type":"delete","collection":"c"}"#, .badHeader, "ids"),
         Refusal(#"{"type":"delete","collection":"c","ids":[""]}"#, .badHeader, "ids[0]"),
         Refusal(

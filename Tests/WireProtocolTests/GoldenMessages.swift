@@ -35,6 +35,10 @@ enum GoldenMessages {
         shards: [63, 0],
         scores: [[0.5, 0.9], [0.75, 0.625]]
     )
+    static let labels = [
+        TextLabel(label: "games", confidence: 0.875, size: 2), TextLabel(label: "zürich-€", confidence: 0.5, size: 8),
+        TextLabel(label: nil, confidence: 0, size: 2),
+    ]
     static let documents = [
         FetchedDocument(id: 7, externalID: "gnuchess", payload: #"{"section": "games"}"#),
         FetchedDocument(id: 11, externalID: "zürich-€", payload: nil),
@@ -86,6 +90,30 @@ enum GoldenMessages {
                             smallestDimensions: 2,
                             nesting: [2, 4, 8]
                         )
+                    )
+                )
+            )
+        ),
+        (
+            "register-classifier",
+            BackMessage(
+                .register(
+                    Register(
+                        role: .encoder,
+                        host: "search-1",
+                        pid: 4_244,
+                        process: ProcessToken(high: 1, low: 2),
+                        build: "1.0.0",
+                        capacityBytes: 0,
+                        credit: 64,
+                        model: ModelReport(
+                            id: "a1b2c3",
+                            name: "packages-8",
+                            dimensions: 8,
+                            smallestDimensions: 2,
+                            nesting: [2, 4, 8]
+                        ),
+                        classifier: ClassifierReport(id: "d4e5f6", sizes: [2, 8], labels: 42)
                     )
                 )
             )
@@ -243,6 +271,24 @@ enum GoldenMessages {
                 header(request: 4)
             )
         ),
+        (
+            "classify",
+            BackMessage(
+                .classify(ClassifyCommand(threshold: nil, texts: ["play chess", "Schach für Zwei"])),
+                header(request: 5)
+            )
+        ),
+        (
+            "classify-threshold",
+            BackMessage(.classify(ClassifyCommand(threshold: 0.75, texts: ["play chess"])), header(request: 6))
+        ),
+        (
+            "labels",
+            BackMessage(
+                .labels(Labels(labels: labels, queuedMicroseconds: 1, computeMicroseconds: 20)),
+                header(request: 5)
+            )
+        ),
         ("cancel", BackMessage(.cancel, header(request: 4))),
         (
             "failed",
@@ -347,6 +393,15 @@ enum GoldenMessages {
                 "5",
                 .encode(EncodeRequest(collection: "packages", role: .document, texts: ["a chess engine"])),
                 deadline: 10_000
+            )
+        ),
+        (
+            "classify",
+            request(
+                "12",
+                .classify(
+                    ClassifyRequest(classifier: "d4e5f6", threshold: 0.75, texts: ["play chess", "Schach für Zwei"])
+                )
             )
         ),
         (
@@ -517,6 +572,13 @@ enum GoldenMessages {
                 FrontReply(id: "4", body: .object(type: "cancelled", json: .object([.init("found", .bool(true))])))
             ),
             ("vectors", FrontReply(id: "5", body: .vectors(dimensions: 8, values: query, model: "a1b2c3"))),
+            (
+                "labels",
+                FrontReply(
+                    id: "12",
+                    body: .labels(LabelsReply(labels: labels, classifier: "d4e5f6", model: "a1b2c3"))
+                )
+            ),
             (
                 "written",
                 FrontReply(

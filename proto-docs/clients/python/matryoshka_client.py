@@ -149,6 +149,12 @@ class Client:
         _put(header, buffers, "texts", [texts] if isinstance(texts, str) else list(texts))
         return self.call("encode", header, buffers, **options)
 
+    def classify(self, texts, **options):
+        """Labels of texts: a list of {"label", "confidence", "size"}. Options: classifier, threshold."""
+        header, buffers = {}, []
+        _put(header, buffers, "texts", [texts] if isinstance(texts, str) else list(texts))
+        return self.call("classify", header, buffers, **options).lines("labels")
+
     def upsert(self, collection, documents, vectors=None, **options):
         """Writes documents ({"id", "text", "payload", "vector"}) in one transaction, with one row of vectors for
         each, or rows that documents name by "vector". Options: role, wait, on_error, idempotency_key, model."""
