@@ -64,6 +64,34 @@ void mrl_scan_int8(int path, const mrl_block_rows *rows, const mrl_int8_queries 
     mrl_kernels_of(path)->scan_int8(rows, queries, selections);
 }
 
+static float prefix_root(const mrl_block_row *row, size_t dimensions) {
+    int32_t norm = 0;
+    for (size_t i = 0; i < dimensions; i++) {
+        int32_t code = (int32_t)row->codes[i / 4 * 64 + row->lane * 4 + i % 4] - 128;
+        norm += code * code;
+    }
+    return sqrtf((float)norm);
+}
+
+void mrl_score_block_rows(int path, const mrl_block_row *rows, size_t count, size_t width,
+                          const mrl_int8_queries *queries, size_t query, float *scores) {
+    // A row's codes lie in as many cache lines as those of its whole block.
+    enum { AHEAD = 4 };
+    const mrl_kernels *kernels = mrl_kernels_of(path);
+    size_t groups = (queries->dimensions + 3) / 4;
+    bool needs_norms = queries->cosine && queries->dimensions != width;
+    const int8_t *codes = queries->codes + query * groups * 4;
+    for (size_t i = 0; i < count; i++) {
+        for (size_t next = i == 0 ? 0 : i + AHEAD; next < count && next <= i + AHEAD; next++) {
+            for (size_t group = 0; group < groups; group++) __builtin_prefetch(rows[next].codes + group * 64);
+        }
+        int32_t dots[BLOCK];
+        kernels->block_dots(rows[i].codes, groups, codes, queries->biases[query], dots);
+        float factor = needs_norms ? prefix_root(&rows[i], queries->dimensions) : rows[i].factor;
+        scores[i] = int8_score(dots[rows[i].lane], queries->factors[query], factor, queries->cosine);
+    }
+}
+
 void mrl_scan_bits(int path, const mrl_bit_rows *rows, const mrl_bit_queries *queries, mrl_selection *selections) {
     for (size_t i = 0; i < queries->count; i++) {
         queries->cuts[i] = mrl_bit_cut(&selections[i], queries->words, queries->cosine);

@@ -57,7 +57,10 @@ package func rescore(
     var found: [Int] = []
     rows.reserveCapacity(ids.count)
     found.reserveCapacity(ids.count)
+    let ahead = 8
+    for candidate in 0..<min(ahead, ids.count) { shard(candidate)?.expect(ids[candidate]) }
     for (candidate, id) in ids.enumerated() {
+        if candidate + ahead < ids.count { shard(candidate + ahead)?.expect(ids[candidate + ahead]) }
         guard let shard = shard(candidate), let position = shard.position(of: id) else { continue }
         precondition(shard.dimensions == query.vector.count, "a query of another size")
         versions[candidate] = shard.version(at: position)

@@ -147,6 +147,12 @@ public final class VectorShard {
         return directory.position(of: id)
     }
 
+    /// A row is about to be looked up.
+    @inline(__always)
+    func expect(_ id: Int64) {
+        if cached == nil { directory.expect(id) }
+    }
+
     @inline(__always)
     func version(at position: Int) -> UInt32 { cached?.version(position) ?? directory.versions[position] }
 

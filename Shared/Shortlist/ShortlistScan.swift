@@ -94,20 +94,13 @@ package func scanShortlist(
     let numbers = shards.map(\.shard)
     return rankings.enumerated().map { query, ranking in
         var columns = ShortlistColumns()
+        let places = ranking.rows.map(tables.place)
         columns.ids = ranking.ids
-        columns.versions = ranking.rows.map { row in
-            let place = tables.place(of: row)
-            return versions[place.table][place.position]
-        }
-        columns.shards = ranking.rows.map { numbers[tables.place(of: $0).table] }
+        columns.versions = places.map { versions[$0.table][$0.position] }
+        columns.shards = places.map { numbers[$0.table] }
         columns.scores = [ranking.scores]
         for later in prepared.dropFirst() {
-            columns.scores.append(
-                ranking.rows.map { row in
-                    let place = tables.place(of: row)
-                    return later.score(query: query, rows: held[place.table], position: place.position)
-                }
-            )
+            columns.scores.append(later.scores(query: query, tables: held, places: places))
         }
         return columns
     }
@@ -163,12 +156,14 @@ private enum PreparedStep {
         }
     }
 
-    func score(query: Int, rows: BlockedRows, position: Int) -> Float {
+    func scores(query: Int, tables: [BlockedRows], places: [(table: Int, position: Int)]) -> [Float] {
         switch self {
-        case .blocks(let queries): return queries.score(query: query, rows: rows, position: position)
+        case .blocks(let queries): return queries.scores(query: query, tables: tables, places: places)
         case .bits(let queries):
-            guard let bits = rows.bits else { preconditionFailure("shards of one shape") }
-            return queries.score(query: query, rows: bits, position: position)
+            return places.map { place in
+                guard let bits = tables[place.table].bits else { preconditionFailure("shards of one shape") }
+                return queries.score(query: query, rows: bits, position: place.position)
+            }
         }
     }
 }

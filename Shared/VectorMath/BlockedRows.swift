@@ -171,6 +171,16 @@ package final class BlockedRows {
         }
     }
 
+    fileprivate func blockRow(at position: Int) -> mrl_block_row {
+        let block = position / RowDirectory.blockRows
+        let blockBytes = Self.bytesPerRow(width: width, precision: precision) * RowDirectory.blockRows
+        return mrl_block_row(
+            codes: blocks.base + block * blockBytes,
+            factor: factors.base[position],
+            lane: UInt32(position % RowDirectory.blockRows)
+        )
+    }
+
     fileprivate func codes(at position: Int, _ out: UnsafeMutablePointer<Int8>) {
         mrl_unpack_int8(blocks.base, width, position, out)
     }
@@ -251,6 +261,38 @@ package struct BlockQueries {
                                 )
                             }
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The scores of some rows for query number `query`; `places` name them by their table in `tables`.
+    package func scores(
+        query: Int,
+        tables: [BlockedRows],
+        places: [(table: Int, position: Int)]
+    ) -> [Float] {
+        guard precision == .int8, let first = tables.first else {
+            return places.map { score(query: query, rows: tables[$0.table], position: $0.position) }
+        }
+        let rows = places.map { tables[$0.table].blockRow(at: $0.position) }
+        return [Float](unsafeUninitializedCapacity: rows.count) { out, count in
+            count = rows.count
+            guard let scores = out.baseAddress else { return }
+            codes.withUnsafeBufferPointer { codes in
+                factors.withUnsafeBufferPointer { factors in
+                    biases.withUnsafeBufferPointer { biases in
+                        var queries = mrl_int8_queries(
+                            codes: codes.baseAddress,
+                            factors: factors.baseAddress,
+                            biases: biases.baseAddress,
+                            cuts: nil,
+                            count: self.count,
+                            dimensions: dimensions,
+                            cosine: similarity == .cosine
+                        )
+                        mrl_score_block_rows(path.checkedNumber, rows, rows.count, first.width, &queries, query, scores)
                     }
                 }
             }

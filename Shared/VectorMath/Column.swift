@@ -1,4 +1,11 @@
+#if canImport(Glibc)
+import Glibc
+#endif
+
 /// One growing column of a table of rows: plain memory, aligned to a cache line.
+///
+/// A large one asks for huge pages: rows that are read here and there would else wait for their addresses as long as
+/// for themselves.
 package struct Column<Element: BitwiseCopyable>: ~Copyable {
     package private(set) var base: UnsafeMutablePointer<Element>
     package private(set) var capacity = 0
@@ -22,7 +29,15 @@ package struct Column<Element: BitwiseCopyable>: ~Copyable {
     }
 
     private static func allocate(_ count: Int) -> UnsafeMutablePointer<Element> {
-        UnsafeMutableRawPointer.allocate(byteCount: max(64, count * MemoryLayout<Element>.stride), alignment: 64)
-            .bindMemory(to: Element.self, capacity: count)
+        let bytes = max(64, count * MemoryLayout<Element>.stride)
+        // Less than a sixteenth is lost in the last page.
+        let isLarge = bytes >= 16 * hugePage
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: isLarge ? hugePage : 64)
+        #if canImport(Glibc)
+        if isLarge { madvise(memory, bytes, Int32(MADV_HUGEPAGE)) }
+        #endif
+        return memory.bindMemory(to: Element.self, capacity: count)
     }
 }
+
+private let hugePage = 1 << 21

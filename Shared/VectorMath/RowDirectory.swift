@@ -1,3 +1,5 @@
+import CVectorKernels
+
 /// Ids, versions and presence of the rows of one table, and where each id is.
 ///
 /// The first ``sortedCount`` positions hold ascending ids. Later ones are found through runs: lists of positions
@@ -214,16 +216,49 @@ package final class RowDirectory {
         return nil
     }
 
+    /// Ids are spread over their range nearly evenly: the search begins where an even spread has them, and widens.
     @inline(__always)
     private static func search(_ count: Int, _ idAt: (Int) -> Int64, for id: Int64) -> Int? {
-        var low = 0
-        var length = count
+        guard count > 0 else { return nil }
+        let (first, last) = (idAt(0), idAt(count - 1))
+        guard id >= first, id <= last else { return nil }
+        var low = guess(of: id, from: first, to: last, count)
+        var length: Int
+        var step = 16
+        if idAt(low) <= id {
+            while low + step < count, idAt(low + step) <= id {
+                low += step
+                step *= 2
+            }
+            length = min(step, count - low)
+        } else {
+            let above = low
+            repeat {
+                low = max(0, low - step)
+                step *= 2
+            } while low > 0 && idAt(low) > id
+            length = min(step / 2, above - low)
+        }
         while length > 1 {
             let half = length / 2
             if idAt(low + half) <= id { low += half }
             length -= half
         }
-        return length == 1 && idAt(low) == id ? low : nil
+        return idAt(low) == id ? low : nil
+    }
+
+    private static func guess(of id: Int64, from first: Int64, to last: Int64, _ count: Int) -> Int {
+        let share = (Double(id) - Double(first)) / max(1, Double(last) - Double(first))
+        return min(count - 1, max(0, Int(share * Double(count - 1))))
+    }
+
+    /// The row with this id is about to be looked up.
+    package func expect(_ id: Int64) {
+        guard sortedCount > 0 else { return }
+        let ids = idColumn.base
+        let (first, last) = (ids[0], ids[sortedCount - 1])
+        guard id >= first, id <= last else { return }
+        mrl_prefetch(ids + Self.guess(of: id, from: first, to: last, sortedCount))
     }
 
     private func flush() {

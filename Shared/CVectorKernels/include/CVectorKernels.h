@@ -97,6 +97,20 @@ typedef struct {
 
 void mrl_scan_int8(int path, const mrl_block_rows *rows, const mrl_int8_queries *queries, mrl_selection *selections);
 
+// One row of a block.
+typedef struct {
+    const uint8_t *codes; // of the block
+    float factor;         // as in mrl_block_rows
+    uint32_t lane;
+} mrl_block_row;
+
+// Scores rows that lie anywhere with query number `query`.
+void mrl_score_block_rows(int path, const mrl_block_row *rows, size_t count, size_t width,
+                          const mrl_int8_queries *queries, size_t query, float *scores);
+
+// The memory at an address is about to be read.
+static inline void mrl_prefetch(const void *address) { __builtin_prefetch(address); }
+
 // Rotates each 64 of the first `width` floats by 3 rounds of seeded sign flips and a Walsh-Hadamard transform;
 // `rotated` has room for whole words of 64.
 void mrl_rotate(const float *vector, size_t width, uint64_t seed, float *rotated);

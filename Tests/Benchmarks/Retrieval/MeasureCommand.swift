@@ -16,6 +16,7 @@ struct MeasureCommand: ParsableCommand {
     /// Each makes its index and measures its settings.
     enum Method: String, ExpressibleByArgument, CaseIterable {
         case flat
+        case bits
         case ivf
         case hnsw
         case exact
@@ -93,6 +94,34 @@ struct MeasureCommand: ParsableCommand {
                     for keep in keeps {
                         let stages = [
                             Stage(dimensions: width, keep: keep),
+                            Stage(dimensions: data.dimensions, keep: DataSet.neighbours),
+                        ]
+                        try measure(try FlatMethod(heads: heads, vectors: vectors, stages: stages), build: build)
+                    }
+                    // And the funnel, which reads a part of each vector before it reads the whole of some.
+                    let between = min(128, data.dimensions / 4)
+                    for keep in keeps where keep > 200 || width < 64 {
+                        for second in [30, 60, 100] where between > width {
+                            let stages = [
+                                Stage(dimensions: width, keep: keep), Stage(dimensions: between, keep: second),
+                                Stage(dimensions: data.dimensions, keep: DataSet.neighbours),
+                            ]
+                            try measure(try FlatMethod(heads: heads, vectors: vectors, stages: stages), build: build)
+                        }
+                    }
+                }
+            case .bits:
+                // A funnel of precisions: signs of the rotated head, then its codes, then all of the vector.
+                let watch = Stopwatch(ofThread: true)
+                let width = min(128, data.dimensions / 2)
+                let heads = Heads(data, residentWidth: width, holdsSigns: true)
+                let build = (watch.seconds, watch.processorSeconds)
+                for signs in [64, 128] where signs <= width {
+                    for (first, second) in [(1000, 100), (2000, 100), (4000, 200), (8000, 400)] where first < data.rows
+                    {
+                        let stages = [
+                            Stage(dimensions: signs, keep: first, precision: .bit),
+                            Stage(dimensions: width, keep: second),
                             Stage(dimensions: data.dimensions, keep: DataSet.neighbours),
                         ]
                         try measure(try FlatMethod(heads: heads, vectors: vectors, stages: stages), build: build)

@@ -4,6 +4,7 @@ import Matryoshka
 import Reranking
 import Shortlist
 import Synchronization
+import VectorFiles
 import VectorMath
 
 /// One way to search, over an index that is there already.
@@ -60,6 +61,7 @@ struct Heads: @unchecked Sendable {
     let storedWidth: Int
     let residentWidth: Int
     let lists: CoarseLists?
+    let holdsSigns: Bool
     /// Walked in place of the shards, which are empty then.
     let graph: (rows: HeadGraph, shards: [GraphShard], links: Int)?
 
@@ -69,6 +71,7 @@ struct Heads: @unchecked Sendable {
         let storedWidth = min(128, data.dimensions)
         self.storedWidth = storedWidth
         lists = nil
+        holdsSigns = false
         shards = []
         let graph = HeadGraph(
             shape: CollectionShape(
@@ -98,19 +101,21 @@ struct Heads: @unchecked Sendable {
     }
 
     /// Learns so many inverted lists over the first 64 dimensions; 0: none.
-    init(_ data: DataSet, residentWidth: Int, lists count: Int = 0) {
+    init(_ data: DataSet, residentWidth: Int, lists count: Int = 0, holdsSigns: Bool = false) {
         self.residentWidth = residentWidth
         let lists = count == 0 ? nil : Self.learn(count, data)
         self.lists = lists
         graph = nil
         let storedWidth = min(128, data.dimensions)
         self.storedWidth = storedWidth
+        self.holdsSigns = holdsSigns
         shards = (0..<UInt16(Slots.shardCount)).map { number in
             let shard = ResidentShard(
                 storedHeadWidth: storedWidth,
                 residentWidth: residentWidth,
                 precision: .int8,
                 similarity: .cosine,
+                rotation: holdsSigns ? BitRotation(seed: 1, width: storedWidth) : nil,
                 lists: lists
             )
             shard.reserve(rows: (data.rows + Slots.shardCount - 1) / Slots.shardCount)
@@ -167,12 +172,16 @@ struct FlatMethod: SearchMethod {
                 dimensions: vectors.dimensions,
                 smallestDimensions: 8,
                 residentWidth: heads.residentWidth,
-                residentPrecision: .int8
+                residentPrecision: .int8,
+                bitWidth: heads.holdsSigns ? heads.storedWidth : 0
             )
         )
     }
 
-    var name: String { heads.lists.map { "ivf\($0.count)" } ?? heads.graph.map { "hnsw\($0.links)" } ?? "flat" }
+    var name: String {
+        plan.steps[0].precision == .bit
+            ? "signs" : heads.lists.map { "ivf\($0.count)" } ?? heads.graph.map { "hnsw\($0.links)" } ?? "flat"
+    }
     var setting: String {
         plan.plan.description
             + (heads.lists != nil ? ", probes \(effort)" : heads.graph != nil ? ", ef \(effort)" : "")
