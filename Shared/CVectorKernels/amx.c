@@ -212,7 +212,8 @@ static void scan_int8(const mrl_block_rows *rows, const mrl_int8_queries *querie
     size_t over = queries->count % TILE;
     bool pads = over >= TILE_QUERIES_MIN && queries->dimensions <= PADDED_GROUPS_MAX * 4;
     size_t tiled = queries->count - (pads ? 0 : over);
-    if (tiled == 0) {
+    // A few blocks are done before the tiles are set up.
+    if (tiled == 0 || queries->count * rows->block_count < TILE * 8) {
         if (queries->cosine) scan_int8_as(rows, queries, selections, true);
         else scan_int8_as(rows, queries, selections, false);
     } else if (queries->cosine) {

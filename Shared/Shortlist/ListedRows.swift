@@ -133,12 +133,7 @@ final class ListedRows {
 
 /// Offers the rows of the probed lists of all tables to the rankings of `subset`'s batch: a list is scanned once for
 /// all queries that look into it.
-func scanLists(
-    _ tables: [ListedRows],
-    _ list: TableList,
-    probed: [[UInt32]],
-    by subset: some SubsetScan
-) {
+func scanLists(_ tables: [ListedRows], probed: [[UInt32]], by subset: some SubsetScan) {
     // Nearest lists first, so that thresholds are high when most rows come.
     var order: [UInt32] = []
     var askers: [UInt32: [Int]] = [:]
@@ -148,23 +143,28 @@ func scanLists(
             askers[probed[query][rank], default: []].append(query)
         }
     }
-    for number in order {
-        subset.choose(askers[number] ?? [])
+    var stretches: [RowStretch] = []
+    for (place, number) in order.enumerated() {
         for (table, rows) in tables.enumerated() {
-            subset.scan(rows.rows, rows.ordered(Int(number)), live: nil, firstRow: list.firstRow(table))
+            stretches.append(RowStretch(table: table, positions: rows.ordered(Int(number))))
         }
+        let members = askers[number] ?? []
+        if place + 1 < order.count, askers[order[place + 1]] == members { continue }
+        subset.choose(members)
+        subset.scan(stretches)
         subset.finish()
+        stretches.removeAll(keepingCapacity: true)
     }
+    let tails = tables.indices.filter { !tables[$0].tailRange.isEmpty }
+    guard !tails.isEmpty else { return }
     for query in probed.indices {
         let wanted = Set(probed[query])
         subset.choose(CollectionOfOne(query))
-        for (table, rows) in tables.enumerated() where !rows.tailRange.isEmpty {
-            subset.scan(
-                rows.rows,
-                rows.tailRange,
-                live: { rows.tailMask(block: $0, isProbed: wanted.contains) },
-                firstRow: list.firstRow(table)
-            )
+        for table in tails {
+            let rows = tables[table]
+            subset.scan(RowStretch(table: table, positions: rows.tailRange)) { block in
+                rows.tailMask(block: block, isProbed: wanted.contains)
+            }
         }
         subset.finish()
     }

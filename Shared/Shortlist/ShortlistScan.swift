@@ -74,9 +74,13 @@ package func scanShortlist(
         let best = TopRows(queryCount: queryCount, keep: steps[0].keep, rowLimit: tables.rowCount, path: path)
         switch prepared[0] {
         case .blocks(let queries):
-            scanLists(listed, tables, probed: probed, by: QuerySubset(of: queries, into: best))
+            scanLists(listed, probed: probed, by: QuerySubset(of: queries, into: best, tables: held, list: tables))
         case .bits(let queries):
-            scanLists(listed, tables, probed: probed, by: BitQuerySubset(of: queries, into: best))
+            scanLists(
+                listed,
+                probed: probed,
+                by: BitQuerySubset(of: queries, into: best, tables: held, list: tables)
+            )
         }
         rankings = best.rankings()
     } else {

@@ -277,15 +277,20 @@ package struct BitQueries {
 package final class BitQuerySubset: SubsetScan {
     private let queries: BitQueries
     private let best: TopRows
+    private let heads: [BlockedRows]
+    private let list: TableList
     private let tableBytes: Int
     private let tables: UnsafeMutablePointer<UInt8>
     private let cuts: UnsafeMutablePointer<UInt16>
     private let selections: UnsafeMutablePointer<mrl_selection>
     private var members: [Int] = []
 
-    package init(of queries: BitQueries, into best: TopRows) {
+    // heads: tables that have bits; list: of their directories.
+    package init(of queries: BitQueries, into best: TopRows, tables heads: [BlockedRows], list: TableList) {
         self.queries = queries
         self.best = best
+        self.heads = heads
+        self.list = list
         let count = max(1, best.queryCount)
         tableBytes = queries.words * 256
         tables = .allocate(capacity: count * tableBytes)
@@ -309,13 +314,21 @@ package final class BitQuerySubset: SubsetScan {
         }
     }
 
-    package func scan(_ rows: BlockedRows, _ range: Range<Int>, live: ((Int) -> UInt16)?, firstRow: Int) {
-        guard !range.isEmpty, !members.isEmpty else { return }
+    package func scan(_ stretches: [RowStretch]) {
+        for stretch in stretches {
+            let live = heads[stretch.table].directory.live
+            scan(stretch) { live[$0] }
+        }
+    }
+
+    package func scan(_ stretch: RowStretch, live: (Int) -> UInt16) {
+        guard !stretch.positions.isEmpty, !members.isEmpty else { return }
+        let rows = heads[stretch.table]
         guard let bits = rows.bits, bits.rotation == queries.rotation, bits.similarity == queries.similarity else {
             preconditionFailure("rows of another rotation")
         }
-        let present = rows.directory.live
-        bits.withRows(rows.directory, range, live: live ?? { present[$0] }, firstRow: firstRow) { rows in
+        let firstRow = list.firstRow(stretch.table)
+        bits.withRows(rows.directory, stretch.positions, live: live, firstRow: firstRow) { rows in
             var queries = mrl_bit_queries(
                 tables: tables,
                 cuts: cuts,

@@ -241,8 +241,7 @@ package struct BlockQueries {
 
     /// Offers the rows of one pass to the queries' rankings; `firstRow` is added to their positions.
     package func scan(_ rows: BlockedRows, firstRow: Int, pass: TopRows.Pass = .all, into best: TopRows) {
-        precondition(dimensions <= rows.width && precision == rows.precision && similarity == rows.similarity)
-        precondition(best.queryCount == count)
+        precondition(fits(rows) && best.queryCount == count, "rows and rankings of these queries")
         rows.withRows(firstRow: firstRow, pass: pass) { rows in
             withUnsafeTemporaryAllocation(of: Float.self, capacity: max(1, count)) { cuts in
                 codes.withUnsafeBufferPointer { codes in
@@ -331,15 +330,27 @@ package struct BlockQueries {
     }
 }
 
+/// Positions of one of several tables.
+package struct RowStretch {
+    package let table: Int
+    package let positions: Range<Int>
+
+    package init(table: Int, positions: Range<Int>) {
+        self.table = table
+        self.positions = positions
+    }
+}
+
 /// Some queries of a batch, put side by side for a scan of rows that only they are interested in.
 ///
 /// One object serves a whole batch: memory for all queries is taken once.
 package protocol SubsetScan: AnyObject {
     /// Chooses the queries by number; to be followed by scans, then ``finish()``.
     func choose(_ members: some Collection<Int>)
-    /// Offers the rows of a range to the chosen queries' rankings; `live` lends the mask of a block of 16, nil: all
-    /// rows that are there.
-    func scan(_ rows: BlockedRows, _ range: Range<Int>, live: ((Int) -> UInt16)?, firstRow: Int)
+    /// Offers the rows that are there in all stretches to the chosen queries' rankings.
+    func scan(_ stretches: [RowStretch])
+    /// The same for one stretch; `live` lends the mask of a block of 16.
+    func scan(_ stretch: RowStretch, live: (Int) -> UInt16)
     /// Gives the rankings back.
     func finish()
 }
@@ -348,6 +359,10 @@ package protocol SubsetScan: AnyObject {
 package final class QuerySubset: SubsetScan {
     private let queries: BlockQueries
     private let best: TopRows
+    private let tables: [BlockedRows]
+    private let list: TableList
+    private let lent: UnsafeMutablePointer<mrl_block_rows>
+    private var stretches: [mrl_stretch] = []
     private let codes: UnsafeMutablePointer<Int8>
     private let values: UnsafeMutablePointer<Float>
     private let factors: UnsafeMutablePointer<Float>
@@ -356,9 +371,20 @@ package final class QuerySubset: SubsetScan {
     private let selections: UnsafeMutablePointer<mrl_selection>
     private var members: [Int] = []
 
-    package init(of queries: BlockQueries, into best: TopRows) {
+    // list: of the tables' directories. The tables do not change while the object lives.
+    package init(of queries: BlockQueries, into best: TopRows, tables: [BlockedRows], list: TableList) {
         self.queries = queries
         self.best = best
+        self.tables = tables
+        self.list = list
+        let lent = UnsafeMutablePointer<mrl_block_rows>.allocate(capacity: max(1, tables.count))
+        self.lent = lent
+        for (number, table) in tables.enumerated() {
+            precondition(queries.fits(table), "tables of one shape, as wide as the queries at least")
+            table.withRows(firstRow: list.firstRow(number), pass: .all) {
+                (lent + number).initialize(to: $0.pointee)
+            }
+        }
         let count = max(1, best.queryCount)
         codes = .allocate(capacity: count * queries.groupBytes)
         values = .allocate(capacity: count * queries.dimensions)
@@ -375,6 +401,7 @@ package final class QuerySubset: SubsetScan {
         biases.deallocate()
         cuts.deallocate()
         selections.deallocate()
+        lent.deallocate()
     }
 
     package func choose(_ members: some Collection<Int>) {
@@ -391,10 +418,42 @@ package final class QuerySubset: SubsetScan {
         }
     }
 
-    package func scan(_ rows: BlockedRows, _ range: Range<Int>, live: ((Int) -> UInt16)?, firstRow: Int) {
-        guard !range.isEmpty, !members.isEmpty else { return }
-        let present = rows.directory.live
-        rows.withRows(range, live: live ?? { present[$0] }, firstRow: firstRow) { rows in
+    package func scan(_ stretches: [RowStretch]) {
+        guard !members.isEmpty else { return }
+        guard queries.isOfCodes else {
+            for stretch in stretches {
+                let live = tables[stretch.table].directory.live
+                scan(stretch) { live[$0] }
+            }
+            return
+        }
+        self.stretches.removeAll(keepingCapacity: true)
+        for stretch in stretches where !stretch.positions.isEmpty {
+            precondition(stretch.positions.upperBound <= list.counts[stretch.table], "a stretch of other rows")
+            self.stretches.append(
+                mrl_stretch(
+                    table: UInt32(stretch.table),
+                    from: UInt32(stretch.positions.lowerBound),
+                    up_to: UInt32(stretch.positions.upperBound)
+                )
+            )
+        }
+        queries.scan(
+            self.stretches,
+            of: lent,
+            count: members.count,
+            codes: codes,
+            factors: factors,
+            biases: biases,
+            cuts: cuts,
+            selections
+        )
+    }
+
+    package func scan(_ stretch: RowStretch, live: (Int) -> UInt16) {
+        guard !stretch.positions.isEmpty, !members.isEmpty else { return }
+        let firstRow = list.firstRow(stretch.table)
+        tables[stretch.table].withRows(stretch.positions, live: live, firstRow: firstRow) { rows in
             queries.scan(
                 rows,
                 count: members.count,
@@ -415,6 +474,34 @@ package final class QuerySubset: SubsetScan {
 }
 
 extension BlockQueries {
+    fileprivate var isOfCodes: Bool { precision == .int8 }
+
+    fileprivate func fits(_ rows: BlockedRows) -> Bool {
+        dimensions <= rows.width && precision == rows.precision && similarity == rows.similarity
+    }
+
+    fileprivate func scan(
+        _ stretches: [mrl_stretch],
+        of tables: UnsafePointer<mrl_block_rows>,
+        count: Int,
+        codes: UnsafePointer<Int8>,
+        factors: UnsafePointer<Float>,
+        biases: UnsafePointer<Int32>,
+        cuts: UnsafeMutablePointer<Float>,
+        _ selections: UnsafeMutablePointer<mrl_selection>
+    ) {
+        var queries = mrl_int8_queries(
+            codes: codes,
+            factors: factors,
+            biases: biases,
+            cuts: cuts,
+            count: count,
+            dimensions: dimensions,
+            cosine: similarity == .cosine
+        )
+        mrl_scan_stretches(path.checkedNumber, tables, stretches, stretches.count, &queries, selections)
+    }
+
     fileprivate func copy(
         _ query: Int,
         codes: UnsafeMutablePointer<Int8>,

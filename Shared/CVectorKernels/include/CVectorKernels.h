@@ -97,6 +97,15 @@ typedef struct {
 
 void mrl_scan_int8(int path, const mrl_block_rows *rows, const mrl_int8_queries *queries, mrl_selection *selections);
 
+// Positions of one table.
+typedef struct {
+    uint32_t table, from, up_to;
+} mrl_stretch;
+
+// The rows of stretches of some tables; their first_row counts from the table's beginning.
+void mrl_scan_stretches(int path, const mrl_block_rows *tables, const mrl_stretch *stretches, size_t count,
+                        const mrl_int8_queries *queries, mrl_selection *selections);
+
 // One row of a block.
 typedef struct {
     const uint8_t *codes; // of the block

@@ -133,16 +133,17 @@ struct MeasureCommand: ParsableCommand {
                 let watch = Stopwatch(ofThread: true)
                 let heads = Heads(data, residentWidth: min(64, data.dimensions / 2), lists: count)
                 let build = (watch.seconds, watch.processorSeconds)
-                for keep in [100, 200, 400, 1000] {
+                let full = Stage(dimensions: data.dimensions, keep: DataSet.neighbours)
+                for (keep, second) in [(100, 30), (200, 40), (400, 60), (1000, 100)] {
+                    let first = Stage(dimensions: heads.residentWidth, keep: keep)
+                    let between = Stage(dimensions: min(128, data.dimensions * 3 / 4), keep: second)
                     for probes in [1, 2, 4, 8, 16, 32, 64, 128] where probes <= count {
-                        let stages = [
-                            Stage(dimensions: heads.residentWidth, keep: keep),
-                            Stage(dimensions: data.dimensions, keep: DataSet.neighbours),
-                        ]
-                        try measure(
-                            try FlatMethod(heads: heads, vectors: vectors, stages: stages, effort: probes),
-                            build: build
-                        )
+                        for stages in [[first, full], [first, between, full]] {
+                            try measure(
+                                try FlatMethod(heads: heads, vectors: vectors, stages: stages, effort: probes),
+                                build: build
+                            )
+                        }
                     }
                 }
             case .hnsw:
