@@ -70,7 +70,7 @@ let package = Package(
         ),
 
         shared("Matryoshka"),
-        shared("VectorMath", ["Matryoshka", "CVectorKernels", "COpenBLAS"]),
+        shared("VectorMath", ["Matryoshka", "CVectorKernels", "COpenBLAS", "CPlatform"]),
         shared("Shortlist", ["Matryoshka", "VectorMath"]),
         shared("Reranking", ["Matryoshka", "VectorMath"]),
         shared("Encoding", ["VectorMath", "WireProtocol"]),
@@ -114,7 +114,7 @@ let package = Package(
         ),
 
         tests("MatryoshkaTests", ["Matryoshka"]),
-        tests("VectorMathTests", ["VectorMath", "Matryoshka", "RetrievalTesting"]),
+        tests("VectorMathTests", ["VectorMath", "CPlatform", "Matryoshka", "RetrievalTesting"]),
         tests("ShortlistTests", ["Shortlist", "Reranking", "VectorMath", "Matryoshka", "RetrievalTesting"]),
         tests("RerankingTests", ["Reranking", "VectorMath", "Matryoshka", "RetrievalTesting"]),
         tests("EncodingTests", ["Encoding", "Matryoshka", "VectorMath", "WireProtocol"], resources: [.copy("Golden")]),

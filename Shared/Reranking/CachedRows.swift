@@ -180,9 +180,9 @@ final class CachedRows {
             free.removeAll { $0 >= newCount }
             touchedCount = min(touchedCount, newCount)
         }
-        ids.resize(to: newCount, keeping: touchedCount, filler: 0)
-        versionColumn.resize(to: newCount, keeping: touchedCount, filler: 0)
-        marks.resize(to: newCount, keeping: touchedCount, filler: 0)
+        ids.resize(to: newCount, keeping: touchedCount)
+        versionColumn.resize(to: newCount, keeping: touchedCount)
+        marks.resize(to: newCount, keeping: touchedCount)
         slotCount = newCount
         hand = 0
         fillPlaces()
@@ -200,7 +200,7 @@ final class CachedRows {
         var length = 1
         while length < slotCount * 2 { length *= 2 }
         places = Column()
-        places.resize(to: length, keeping: 0, filler: 0)
+        places.resize(to: length, keeping: 0)
         for slot in 0..<touchedCount where marks.base[slot] != 0 { insert(slot) }
     }
 

@@ -165,8 +165,8 @@ public final class VectorShard {
 
     private func setCapacity(_ rows: Int) {
         directory.setCapacity(rows)
-        vectors.resize(to: directory.capacity * stride, keeping: directory.count * stride, filler: 0)
-        textPlaces.resize(to: directory.capacity, keeping: directory.count, filler: 0)
+        vectors.resize(to: directory.capacity * stride, keeping: directory.count * stride)
+        textPlaces.resize(to: directory.capacity, keeping: directory.count)
     }
 
     private func compact() {
@@ -174,8 +174,8 @@ public final class VectorShard {
             let capacity = (order.count + RowDirectory.blockRows - 1) / RowDirectory.blockRows * RowDirectory.blockRows
             var newVectors = Column<Float>()
             var newPlaces = Column<UInt64>()
-            newVectors.resize(to: capacity * stride, keeping: 0, filler: 0)
-            newPlaces.resize(to: capacity, keeping: 0, filler: 0)
+            newVectors.resize(to: capacity * stride, keeping: 0)
+            newPlaces.resize(to: capacity, keeping: 0)
             for (position, from) in order.enumerated() {
                 (newVectors.base + position * stride).update(from: row(Int(from)), count: stride)
                 newPlaces.base[position] = textPlaces.base[Int(from)]

@@ -106,8 +106,8 @@ package final class BitRows {
     /// Makes room for `rows` positions; the first `count` stay.
     package func setCapacity(_ rows: Int, keeping count: Int) {
         let rowBytes = rotation.wordCount * 8
-        blocks.resize(to: Self.padded(rows) * rowBytes, keeping: Self.padded(count) * rowBytes, filler: 0)
-        if similarity == .dot { roots.resize(to: Self.padded(rows), keeping: count, filler: 0) }
+        blocks.resize(to: Self.padded(rows) * rowBytes, keeping: Self.padded(count) * rowBytes)
+        if similarity == .dot { roots.resize(to: Self.padded(rows), keeping: count) }
     }
 
     /// Writes the bits of a stored head at a position that there is room for.

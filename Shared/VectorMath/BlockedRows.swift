@@ -44,27 +44,33 @@ package final class BlockedRows {
         directory.setCapacity(rows)
         let rowBytes = Self.bytesPerRow(width: width, precision: precision)
         let used = directory.blockCount * RowDirectory.blockRows
-        // 128 is a code of zero, so that padding adds nothing to a norm.
-        blocks.resize(
-            to: directory.capacity * rowBytes,
-            keeping: used * rowBytes,
-            filler: precision == .int8 ? 128 : 0
-        )
-        factors.resize(to: directory.capacity, keeping: used, filler: 0)
+        blocks.resize(to: directory.capacity * rowBytes, keeping: used * rowBytes)
+        factors.resize(to: directory.capacity, keeping: used)
         bits?.setCapacity(directory.capacity, keeping: used)
     }
 
     /// Writes a row of the stored head's width; there is room for one more.
     package func place(id: Int64, version: UInt32, head: Span<Float>) {
         precondition(head.count == storedWidth, "a head of another width")
+        let end = directory.count
         guard case .at(let position) = directory.place(id: id, version: version) else { return }
+        if position == end { begin(position) }
         write(head, at: position)
     }
 
     /// Writes a known row at a new position at the end; see ``RowDirectory/relocate(id:version:)``.
     package func relocate(id: Int64, version: UInt32, head: Span<Float>) {
         precondition(head.count == storedWidth, "a head of another width")
-        write(head, at: directory.relocate(id: id, version: version))
+        let position = directory.relocate(id: id, version: version)
+        begin(position)
+        write(head, at: position)
+    }
+
+    /// Readies the block that a new last position begins: 128 is a code of zero, so that padding adds nothing to a norm.
+    private func begin(_ position: Int) {
+        guard precision == .int8, position % RowDirectory.blockRows == 0 else { return }
+        let rowBytes = Self.bytesPerRow(width: width, precision: precision)
+        (blocks.base + position * rowBytes).update(repeating: 128, count: RowDirectory.blockRows * rowBytes)
     }
 
     private func write(_ head: Span<Float>, at position: Int) {
@@ -106,8 +112,12 @@ package final class BlockedRows {
         let capacity = (order.count + RowDirectory.blockRows - 1) / RowDirectory.blockRows * RowDirectory.blockRows
         var newBlocks = Column<UInt8>()
         var newFactors = Column<Float>()
-        newBlocks.resize(to: capacity * rowBytes, keeping: 0, filler: precision == .int8 ? 128 : 0)
-        newFactors.resize(to: capacity, keeping: 0, filler: 0)
+        newBlocks.resize(to: capacity * rowBytes, keeping: 0)
+        newFactors.resize(to: capacity, keeping: 0)
+        if precision == .int8, capacity > order.count {
+            let last = (capacity - RowDirectory.blockRows) * rowBytes
+            (newBlocks.base + last).update(repeating: 128, count: RowDirectory.blockRows * rowBytes)
+        }
         mrl_gather_blocks(
             blocks.base,
             newBlocks.base,

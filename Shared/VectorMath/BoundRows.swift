@@ -47,7 +47,7 @@ package final class BoundRows {
         sizes = take(rows, as: Float.self)
         blocks = take(rows * Self.headBytes(space), as: UInt8.self)
         codes = space.levels.dropFirst().map { take(rows * Self.levelBytes($0), as: Int8.self) }
-        lanes.resize(to: rows / RowDirectory.blockRows, keeping: 0, filler: 0)
+        lanes.resize(to: rows / RowDirectory.blockRows, keeping: 0)
     }
 
     /// Bytes of memory beside the caller's.

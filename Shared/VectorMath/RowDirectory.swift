@@ -49,9 +49,9 @@ package final class RowDirectory {
     /// Makes room for exactly `rows` positions, rounded up to a block; never below ``count``.
     package func setCapacity(_ rows: Int) {
         let blocks = (max(rows, count) + Self.blockRows - 1) / Self.blockRows
-        idColumn.resize(to: blocks * Self.blockRows, keeping: count, filler: 0)
-        versionColumn.resize(to: blocks * Self.blockRows, keeping: count, filler: 0)
-        liveColumn.resize(to: blocks, keeping: blockCount, filler: 0)
+        idColumn.resize(to: blocks * Self.blockRows, keeping: count)
+        versionColumn.resize(to: blocks * Self.blockRows, keeping: count)
+        liveColumn.resize(to: blocks, keeping: blockCount)
     }
 
     /// The position of a row that is there.

@@ -39,6 +39,17 @@ void platform_close_files_on_exec(void);
 /// Resident bytes of this process, 0 when unknown.
 uint64_t platform_resident_bytes(void);
 
+/// Zeroed pages at a multiple of the alignment, a power of two of at least a page; huge pages where it is larger. NULL
+/// where there are none.
+void *platform_pages_obtain(size_t size, size_t alignment);
+/// Makes pages more, zeroed, or fewer; they may move, their bytes do not. Both sizes are whole pages. NULL where there
+/// are none: the old ones stay.
+void *platform_pages_resize(void *memory, size_t size, size_t new_size, size_t alignment);
+/// Makes bytes of pages zero; whole pages cost nothing until they are written again. The end is that of a page.
+void platform_pages_clear(void *memory, size_t from, size_t up_to);
+/// Gives pages back.
+void platform_pages_release(void *memory, size_t size);
+
 /// Gives freed memory back to the system, where the C library can.
 void platform_return_free_memory(void);
 
