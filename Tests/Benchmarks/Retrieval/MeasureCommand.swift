@@ -28,6 +28,12 @@ struct MeasureCommand: ParsableCommand {
     @Option(help: "Take the first rows alone.") var rows: Int?
     @Option(help: "Methods: \(Method.allCases.map(\.rawValue).joined(separator: ", ")).", transform: Self.methods)
     var methods = Method.allCases
+    @Option(
+        help: "A plan for flat, bits and ivf in place of the usual ones, 64:200,768:10; may be repeated.",
+        transform: Self.plan
+    )
+    var plan: [[Stage]] = []
+    @Option(parsing: .upToNextOption, help: "Lists to look into, for ivf.") var probes = [1, 2, 4, 8, 16, 32, 64]
     @Option(help: "Queries of a batch.") var batch = 128
     @Option(help: "Threads of batched runs.") var threads = 1
     @Option(help: "Seconds of each single and each batched run.") var seconds = 2.0
@@ -38,6 +44,20 @@ struct MeasureCommand: ParsableCommand {
                 throw ValidationError("there is no method \(name)")
             }
             return method
+        }
+    }
+
+    private static func plan(_ text: String) throws -> [Stage] {
+        try text.split(separator: ",").map { stage in
+            let parts = stage.split(separator: ":")
+            guard parts.count >= 2, let dimensions = Int(parts[0]), let keep = Int(parts[1]) else {
+                throw ValidationError("a stage is dimensions:keep or dimensions:keep:precision, not \(stage)")
+            }
+            guard parts.count == 3 else { return Stage(dimensions: dimensions, keep: keep) }
+            guard let precision = Precision(rawValue: String(parts[2])) else {
+                throw ValidationError("there is no precision \(parts[2])")
+            }
+            return Stage(dimensions: dimensions, keep: keep, precision: precision)
         }
     }
 
@@ -87,10 +107,14 @@ struct MeasureCommand: ParsableCommand {
                     (16, [200, 400, 1000]), (32, [100, 200, 400, 1000]), (64, [50, 100, 200, 400, 1000]),
                     (128, [50, 100, 200, 400, 1000]),
                 ]
-                where width < data.dimensions {
+                where width < data.dimensions && (plan.isEmpty || plan.contains { $0[0].dimensions == width }) {
                     let watch = Stopwatch(ofThread: true)
                     let heads = Heads(data, residentWidth: width)
                     let build = (watch.seconds, watch.processorSeconds)
+                    for stages in plan where stages[0].dimensions == width {
+                        try measure(try FlatMethod(heads: heads, vectors: vectors, stages: stages), build: build)
+                    }
+                    guard plan.isEmpty else { continue }
                     for keep in keeps {
                         let stages = [
                             Stage(dimensions: width, keep: keep),
@@ -116,7 +140,10 @@ struct MeasureCommand: ParsableCommand {
                 let width = min(128, data.dimensions / 2)
                 let heads = Heads(data, residentWidth: width, holdsSigns: true)
                 let build = (watch.seconds, watch.processorSeconds)
-                for signs in [64, 128] where signs <= width {
+                for stages in plan where stages[0].precision == .bit {
+                    try measure(try FlatMethod(heads: heads, vectors: vectors, stages: stages), build: build)
+                }
+                for signs in [64, 128] where signs <= width && plan.isEmpty {
                     for (first, second) in [(1000, 100), (2000, 100), (4000, 200), (8000, 400)] where first < data.rows
                     {
                         let stages = [
@@ -130,15 +157,13 @@ struct MeasureCommand: ParsableCommand {
             case .ivf:
                 // About 2 √N lists, as the peers get.
                 let count = 1 << max(6, min(12, Int(log2(2 * Double(data.rows).squareRoot()))))
-                let watch = Stopwatch(ofThread: true)
-                let heads = Heads(data, residentWidth: min(64, data.dimensions / 2), lists: count)
-                let build = (watch.seconds, watch.processorSeconds)
-                let full = Stage(dimensions: data.dimensions, keep: DataSet.neighbours)
-                for (keep, second) in [(100, 30), (200, 40), (400, 60), (1000, 100)] {
-                    let first = Stage(dimensions: heads.residentWidth, keep: keep)
-                    let between = Stage(dimensions: min(128, data.dimensions * 3 / 4), keep: second)
-                    for probes in [1, 2, 4, 8, 16, 32, 64, 128] where probes <= count {
-                        for stages in [[first, full], [first, between, full]] {
+                for width in [64, 128] where width < data.dimensions {
+                    let watch = Stopwatch(ofThread: true)
+                    let heads = Heads(data, residentWidth: width, lists: count)
+                    let build = (watch.seconds, watch.processorSeconds)
+                    for stages in plan.isEmpty ? listPlans(width, data.dimensions) : plan
+                    where stages[0].dimensions == width {
+                        for probes in probes where probes <= count {
                             try measure(
                                 try FlatMethod(heads: heads, vectors: vectors, stages: stages, effort: probes),
                                 build: build
@@ -191,6 +216,18 @@ struct MeasureCommand: ParsableCommand {
         encoder.keyEncodingStrategy = .convertToSnakeCase
         try encoder.encode(ResultFile(environment: environment, results: results))
             .write(to: URL(fileURLWithPath: "\(output)/ours-\(data.rows).json"))
+    }
+
+    /// A short list of the lists' best goes on at full size, or by way of a prefix of the full vectors.
+    private func listPlans(_ width: Int, _ dimensions: Int) -> [[Stage]] {
+        let full = Stage(dimensions: dimensions, keep: DataSet.neighbours)
+        guard width == 64, dimensions > 128 else {
+            return [30, 50, 100, 200].map { [Stage(dimensions: width, keep: $0), full] }
+        }
+        return [(50, 20), (100, 30), (200, 40), (400, 60)].flatMap { keep, second in
+            let first = Stage(dimensions: width, keep: keep)
+            return [[first, full], [first, Stage(dimensions: 128, keep: second), full]]
+        }
     }
 
     private func write(_ found: [[Int]], to path: String) throws {
