@@ -51,7 +51,7 @@ struct EncoderCommand: ParsableCommand {
             let model = encoder.model
             process.log.info("loaded the model \(model.name)", metadata: ["dimensions": "\(model.dimensions)"])
             let desk = RequestDesk(
-                threads: process.settings[.workerThreads],
+                threads: try process.threads(),
                 creditPerLink: process.creditPerLink,
                 take: EncodeLanes.take
             ) { [classifier] batch, desk in

@@ -49,6 +49,7 @@ struct RerankCommandLine: ParsableCommand {
     func run() {
         runProcess {
             let process = try WorkerProcess(.rerank, flags: flags)
+            let threads = try process.threads()
             let database = ConnectionSettings(url: process.settings[.databaseURL], applicationName: "mrl-rerank")
             try StoreSession.check(database)
             let cache = VectorCache(
@@ -68,18 +69,17 @@ struct RerankCommandLine: ParsableCommand {
                 makePartial: { VectorShard(shape: $0, cache: cache) },
                 changed: process.stateChanged
             )
-            let threads = process.settings[.workerThreads]
             let reranker = Reranker(
                 table: host.table,
                 reader: RowReader(database),
-                crew: ScanCrew(threads: threads),
+                crew: ScanCrew(threads),
                 passing: PassingScan(database),
                 bounds: BoundsKeeper(table: host.table, cache: cache, log: process.log)
             )
             let desk = RequestDesk(
                 threads: threads,
                 creditPerLink: process.creditPerLink,
-                take: { queue, now in Reranker.take(from: &queue, now: now, threads: threads) },
+                take: { queue, now in Reranker.take(from: &queue, now: now, threads: threads.count) },
                 serve: reranker.serve
             )
             host.start()

@@ -9,7 +9,7 @@ struct GraphCrew: Sendable {
     private let repairer = SerialThread(name: "repair")
 
     /// So many threads build, of which the loading or following one is one; one more repairs.
-    init(threads: Int) { builders = ScanCrew(threads: threads, name: "build") }
+    init(threads: Int) { builders = ScanCrew(ThreadPlacement(count: threads), name: "build") }
 
     /// An empty graph that is repaired when it asks for it.
     func makeGraph(_ shape: CollectionShape) -> HeadGraph {

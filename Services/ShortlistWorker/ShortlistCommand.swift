@@ -31,13 +31,13 @@ struct ShortlistCommand: ParsableCommand {
     func run() {
         runProcess {
             let process = try WorkerProcess(.shortlist, flags: options.flags.merging(holding.flags) { $1 })
+            let threads = try process.threads()
             let database = ConnectionSettings(
                 url: process.settings[.databaseURL],
                 applicationName: "mrl-shortlist"
             )
             try StoreSession.check(database)
-            let threads = process.settings[.workerThreads]
-            let graphs = GraphCrew(threads: threads)
+            let graphs = GraphCrew(threads: threads.count)
             let host = try ShardHost<HeadShard>(
                 database: database,
                 capacityBytes: process.settings[.workerCapacityBytes],
@@ -53,7 +53,7 @@ struct ShortlistCommand: ParsableCommand {
             )
             // One thread takes all that waits; the others help it to scan.
             let desk = RequestDesk(
-                threads: 1,
+                threads: threads.prefix(1),
                 creditPerLink: process.creditPerLink,
                 take: { queue, now in queue.take(now: now) },
                 serve: searcher.serve

@@ -14,10 +14,10 @@ struct ShortlistSearcher: Sendable {
     let trainer: Trainer
     let crew: ScanCrew
 
-    init(table: ShardTable<HeadShard>, trainer: Trainer, threads: Int) {
+    init(table: ShardTable<HeadShard>, trainer: Trainer, threads: ThreadPlacement) {
         self.table = table
         self.trainer = trainer
-        crew = ScanCrew(threads: threads)
+        crew = ScanCrew(threads)
     }
 
     @Sendable func serve(_ batch: [WorkerRequest], _ desk: RequestDesk) {

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #ifdef __linux__
 #include <malloc.h>
@@ -100,6 +101,20 @@ int platform_start_thread(pthread_t *thread, void *(*body)(void *), void *contex
     int failure = pthread_create(thread, NULL, body, context);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return -failure;
+}
+
+bool platform_may_run_on(int core) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    return core >= 0 && core < CPU_SETSIZE && sched_getaffinity(0, sizeof set, &set) == 0 && CPU_ISSET(core, &set);
+}
+
+int platform_pin_thread(int core) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (core < 0 || core >= CPU_SETSIZE) return -EINVAL;
+    CPU_SET(core, &set);
+    return -pthread_setaffinity_np(pthread_self(), sizeof set, &set);
 }
 
 void platform_condition_init(pthread_cond_t *condition) {

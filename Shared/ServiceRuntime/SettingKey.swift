@@ -106,6 +106,13 @@ extension SettingKey where Value == String? {
         default: nil,
         "Classifier directory that the encoder serves beside its model; none: it classifies nothing."
     )
+    /// Cores of a worker's compute threads.
+    public static let workerCPUs = SettingKey(
+        "worker.cpus",
+        .text(),
+        default: nil,
+        "Cores that the compute threads keep to, one each, as 0-3,6; none: the system moves them as it likes."
+    )
     /// Own CURVE secret key.
     public static let curveSecretKeyFile = SettingKey(
         "curve.secret_key_file",
@@ -279,7 +286,8 @@ extension Setting {
         SettingKey.coordinatorInflightMax.setting,
         SettingKey.coordinatorClientInflightMax.setting, SettingKey.coordinatorRowsMax.setting,
         SettingKey.slowSearchMilliseconds.setting,
-        SettingKey.workerCapacityBytes.setting, SettingKey.workerThreads.setting, SettingKey.workerCredit.setting,
+        SettingKey.workerCapacityBytes.setting, SettingKey.workerThreads.setting, SettingKey.workerCPUs.setting,
+        SettingKey.workerCredit.setting,
         SettingKey.workerGraceSeconds.setting, SettingKey.storePollMilliseconds.setting,
         SettingKey.rerankCacheBytes.setting, SettingKey.rerankCacheDirectory.setting,
         SettingKey.encoderModel.setting,

@@ -94,13 +94,16 @@ public final class SerialThread: @unchecked Sendable {
     /// - Parameters:
     ///   - name: Seen in `ps` and `top`, cut at 15 bytes.
     ///   - limit: How many jobs may wait; nil for no limit.
-    public init(name: String, limit: Int? = nil) {
+    ///   - core: Where it runs; nil: wherever the system puts it.
+    public init(name: String, limit: Int? = nil, core: Int? = nil) {
         let queue = Queue()
         let identity = self.identity
         self.queue = queue
         self.limit = limit ?? .max
         thread = ServiceThread(name: name) {
             queue.lock.withLock { identity.thread = pthread_self() }
+            // A core that went away since the start leaves the choice to the system.
+            if let core { _ = platform_pin_thread(Int32(core)) }
             queue.run()
         }
     }

@@ -1,5 +1,5 @@
 import Glibc
-import ServiceRuntime
+public import ServiceRuntime
 public import WireProtocol
 
 /// An answer, ready for the wire.
@@ -54,20 +54,20 @@ public final class RequestDesk: @unchecked Sendable {
     /// Starts the compute threads.
     ///
     /// - Parameters:
-    ///   - threads: How many compute.
+    ///   - threads: How many compute, and where.
     ///   - creditPerLink: Most requests of one link that may wait.
     ///   - take: Picks what is computed next; runs under the desk's lock.
     ///   - serve: Runs on a compute thread; answers each request exactly once with ``answer(_:)``, at once or later.
     public init(
-        threads: Int,
+        threads: ThreadPlacement,
         creditPerLink: Int,
         take: @escaping Taking,
         serve: @escaping @Sendable ([WorkerRequest], RequestDesk) -> Void
     ) {
         queue = RequestQueue(limitPerLink: creditPerLink)
-        busySince = Array(repeating: nil, count: threads)
-        idle = Array((0..<threads).reversed())
-        self.threads = (0..<threads).map { SerialThread(name: "compute\($0)") }
+        busySince = Array(repeating: nil, count: threads.count)
+        idle = Array((0..<threads.count).reversed())
+        self.threads = (0..<threads.count).map { SerialThread(name: "compute\($0)", core: threads.core(of: $0)) }
         self.take = take
         self.serve = serve
     }

@@ -1,14 +1,14 @@
 import Matryoshka
-import ServiceRuntime
+public import ServiceRuntime
 public import WireProtocol
 
 /// Threads that share work with whoever calls them.
 public struct ScanCrew: Sendable {
     private let helpers: [SerialThread]
 
-    /// A crew of `threads`, of which the caller is one; `name` is seen in `top`.
-    public init(threads: Int, name: String = "scan") {
-        helpers = (1..<max(1, threads)).map { SerialThread(name: "\(name)\($0)") }
+    /// A crew of `threads`, of which the caller is the first; `name` is seen in `top`.
+    public init(_ threads: ThreadPlacement, name: String = "scan") {
+        helpers = (1..<max(1, threads.count)).map { SerialThread(name: "\(name)\($0)", core: threads.core(of: $0)) }
     }
 
     /// Runs `work` on the caller's thread, and on each helper that comes to it before that run ends; returns when all

@@ -8,6 +8,7 @@ public struct WorkerOptions: ParsableArguments {
     @Option(SettingKey.coordinatorBack.setting) var coordinatorBack: String?
     @Option(SettingKey.runDirectory.setting) var runDirectory: String?
     @Option(SettingKey.workerThreads.setting) var workerThreads: String?
+    @Option(SettingKey.workerCPUs.setting) var workerCpus: String?
     @Option(SettingKey.workerCredit.setting) var workerCredit: String?
     @Option(SettingKey.workerGraceSeconds.setting) var workerGraceSeconds: String?
     @Option(SettingKey.curveSecretKeyFile.setting) var curveSecretKeyFile: String?
@@ -25,6 +26,7 @@ public struct WorkerOptions: ParsableArguments {
             SettingKey.coordinatorBack.setting.name: coordinatorBack,
             SettingKey.runDirectory.setting.name: runDirectory,
             SettingKey.workerThreads.setting.name: workerThreads,
+            SettingKey.workerCPUs.setting.name: workerCpus,
             SettingKey.workerCredit.setting.name: workerCredit,
             SettingKey.workerGraceSeconds.setting.name: workerGraceSeconds,
             SettingKey.curveSecretKeyFile.setting.name: curveSecretKeyFile,

@@ -41,6 +41,13 @@ public final class WorkerProcess {
         loop = try EventLoop(name: "mrl-\(role.rawValue)")
     }
 
+    /// Threads that compute, and their cores.
+    ///
+    /// - Throws: `StartupFailure` where the cores cannot be had.
+    public func threads() throws -> ThreadPlacement {
+        try ThreadPlacement(count: settings[.workerThreads], list: settings[.workerCPUs])
+    }
+
     /// Requests of one coordinator that may wait: its share of the credit.
     public var creditPerLink: Int { max(1, settings[.workerCredit] / settings[.coordinatorBack].count) }
 

@@ -109,7 +109,7 @@ struct CoordinatorLinkTests {
         let coordinator = try FakeCoordinator(context, endpoint)
         let loop = try EventLoop(name: "worker")
         let desk = RequestDesk(
-            threads: 1,
+            threads: ThreadPlacement(count: 1),
             creditPerLink: credit,
             take: { queue, now in queue.take(limit: 1, now: now) },
             serve: serve

@@ -12,7 +12,7 @@ struct RequestDeskTests {
         let isFree = Atomic(false)
         let served = Atomic(0)
         let desk = RequestDesk(
-            threads: 2,
+            threads: ThreadPlacement(count: 2),
             creditPerLink: 100,
             take: { queue, now in queue.take(limit: 1, now: now) },
             serve: { batch, desk in
@@ -40,7 +40,7 @@ struct RequestDeskTests {
     func between() {
         let order = Mutex<[UInt64]>([])
         let desk = RequestDesk(
-            threads: 1,
+            threads: ThreadPlacement(count: 1),
             creditPerLink: 100,
             take: { queue, now in queue.take(limit: 1, now: now) },
             serve: { batch, desk in

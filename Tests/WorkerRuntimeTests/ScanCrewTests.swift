@@ -39,20 +39,20 @@ struct ScanCrewTests {
                 )
             }
         }
-        let alone = ScanCrew(threads: 1).scan(shards, keep: 40, rank)
-        let crew = ScanCrew(threads: threads)
+        let alone = ScanCrew(ThreadPlacement(count: 1)).scan(shards, keep: 40, rank)
+        let crew = ScanCrew(ThreadPlacement(count: threads))
         for _ in 0..<20 { #expect(crew.scan(shards, keep: 40, rank) == alone) }
     }
 
     @Test("gives pieces in their order, whoever ran them", arguments: [1, 2, 5])
     func pieces(threads: Int) {
-        let crew = ScanCrew(threads: threads)
+        let crew = ScanCrew(ThreadPlacement(count: threads))
         for count in [0, 1, 2, 40] { #expect(crew.map(count) { $0 * $0 } == (0..<count).map { $0 * $0 }) }
     }
 
     @Test("does not wait for a helper that is busy elsewhere")
     func busyHelper() {
-        let crew = ScanCrew(threads: 2)
+        let crew = ScanCrew(ThreadPlacement(count: 2))
         let gate = Gate()
         let other = ServiceThread(name: "other") { crew.together { gate.pass() } }
         gate.waitForEntries(2)

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -24,6 +25,11 @@ int platform_signalfd_next(int fd);
 void platform_name_thread(const char *name);
 /// Starts a joinable thread that runs `body(context)` with SIGTERM and SIGINT blocked, or -errno.
 int platform_start_thread(pthread_t *thread, void *(*body)(void *), void *context);
+
+/// Whether this process may run on a core.
+bool platform_may_run_on(int core);
+/// Keeps the calling thread on a core; 0 or -errno.
+int platform_pin_thread(int core);
 
 /// A condition variable that measures time on the monotonic clock.
 void platform_condition_init(pthread_cond_t *condition);
