@@ -1,18 +1,28 @@
 import Foundation
 
-/// A model of ours on disk: `config.json`, `vocab.txt` (one piece a line) and `model.safetensors` (`embeddings`).
+/// A model of ours on disk.
+///
+/// A static one is `config.json`, `vocab.txt` (one piece a line) and `model.safetensors` (`embeddings`); one that adapts
+/// another's vectors is described at ``AdapterConfiguration``.
 public enum ModelDirectory {
-    /// File names, in the order in which they are hashed.
+    /// File names of a static model, in the order in which they are hashed.
     static let fileNames = ["config.json", "model.safetensors", "vocab.txt"]
+    /// File names of an adapter, in the order in which they are hashed.
+    static let adapterFileNames = ["config.json", "model.safetensors"]
     /// The tensor of token vectors, pieces × dimensions.
     static let tensorName = "embeddings"
 
     /// Whether a finished model lies there; one is moved into place as a whole.
     public static func exists(_ directory: String) -> Bool {
-        fileNames.allSatisfy { FileManager.default.fileExists(atPath: directory + "/" + $0) }
+        func areThere(_ names: [String]) -> Bool {
+            names.allSatisfy { FileManager.default.fileExists(atPath: directory + "/" + $0) }
+        }
+        if areThere(fileNames) { return true }
+        guard areThere(adapterFileNames), var files = try? ModelFiles(directory: directory) else { return false }
+        return (try? isAdapter(&files)) ?? false
     }
 
-    /// Writes a model beside its place and then moves it there.
+    /// Writes a static model beside its place and then moves it there.
     ///
     /// - Parameters:
     ///   - directory: Where it goes; one that is there is replaced.
@@ -30,8 +40,6 @@ public enum ModelDirectory {
         table: [Float],
         extraFiles: [String: String] = [:]
     ) throws -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         let files = [
             Array(try encoder.encode(configuration)),
             Safetensors.file([
@@ -39,6 +47,78 @@ public enum ModelDirectory {
             ]),
             Array((pieces.joined(separator: "\n") + "\n").utf8),
         ]
+        return try write(to: directory, Array(zip(fileNames, files)), extraFiles) { _ in }
+    }
+
+    /// Writes an adapter's model beside its place and then moves it there.
+    ///
+    /// - Parameters:
+    ///   - directory: Where it goes; one that is there is replaced.
+    ///   - configuration: Goes to `config.json`.
+    ///   - adapter: What the configuration was made of.
+    ///   - base: Directory of the frozen encoder; nil where there is none.
+    ///   - isLinked: Whether the encoder is referred to, by a symbolic link, or the files that it reads are copied.
+    ///   - extraFiles: By name; they are not part of the model's identity.
+    /// - Returns: The model's id.
+    /// - Throws: What the file system says, or ``ModelError`` where the encoder does not load.
+    @discardableResult
+    public static func write(
+        to directory: String,
+        configuration: AdapterConfiguration,
+        adapter: VectorAdapter,
+        base: String?,
+        isLinked: Bool = false,
+        extraFiles: [String: String] = [:]
+    ) throws -> String {
+        let files = [
+            Array(try encoder.encode(configuration)),
+            Safetensors.file(adapter.layers.enumerated().flatMap { $1.tensors("adapter.\($0)") }),
+        ]
+        return try write(to: directory, Array(zip(adapterFileNames, files)), extraFiles) { folder in
+            guard let base else { return }
+            let target = folder.appendingPathComponent(AdapterConfiguration.baseFolder)
+            let manager = FileManager.default
+            if isLinked {
+                let path = URL(fileURLWithPath: base).standardizedFileURL.path
+                try manager.createSymbolicLink(atPath: target.path, withDestinationPath: path)
+            } else {
+                try copyModel(base, to: target)
+            }
+        }
+    }
+
+    /// Copies the files that a model reads, and no other of its directory.
+    private static func copyModel(_ directory: String, to target: URL) throws {
+        var files = try ModelFiles(directory: directory)
+        _ = try loadEncoder(&files)
+        let manager = FileManager.default
+        let base = AdapterConfiguration.baseFolder
+        try manager.createDirectory(at: target, withIntermediateDirectories: true)
+        // The card may tell which sizes are legal, though it is no part of the identity.
+        for name in files.names + ["README.md"] where files.exists(name) {
+            let file = target.appendingPathComponent(name)
+            try manager.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+            // A cache of the hub's client holds links to its files.
+            let source = URL(fileURLWithPath: files.path(name)).resolvingSymlinksInPath()
+            try manager.copyItem(at: source, to: file)
+        }
+        if manager.fileExists(atPath: files.path(base)), try isAdapter(&files) {
+            try copyModel(files.path(base), to: target.appendingPathComponent(base))
+        }
+    }
+
+    private static var encoder: JSONEncoder {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        return encoder
+    }
+
+    private static func write(
+        to directory: String,
+        _ files: [(name: String, bytes: [UInt8])],
+        _ extraFiles: [String: String],
+        more: (URL) throws -> Void
+    ) throws -> String {
         let target = URL(fileURLWithPath: directory)
         let temporary = target.deletingLastPathComponent()
             .appendingPathComponent(".\(target.lastPathComponent).\(ProcessInfo.processInfo.processIdentifier).partial")
@@ -46,19 +126,20 @@ public enum ModelDirectory {
         try? manager.removeItem(at: temporary)
         try manager.createDirectory(at: temporary, withIntermediateDirectories: true)
         do {
-            for (name, bytes) in zip(fileNames, files) {
+            for (name, bytes) in files {
                 try Data(bytes).write(to: temporary.appendingPathComponent(name))
             }
             for (name, text) in extraFiles {
                 try Data(text.utf8).write(to: temporary.appendingPathComponent(name))
             }
+            try more(temporary)
             if manager.fileExists(atPath: target.path) { try manager.removeItem(at: target) }
             try manager.moveItem(at: temporary, to: target)
         } catch {
             try? manager.removeItem(at: temporary)
             throw error
         }
-        return ModelFiles.identity(of: Dictionary(uniqueKeysWithValues: zip(fileNames, files)))
+        return ModelFiles.identity(of: Dictionary(uniqueKeysWithValues: files.map { ($0.name, $0.bytes) }))
     }
 }
 
@@ -67,10 +148,34 @@ public enum ModelDirectory {
 /// - Throws: ``ModelError``, naming the file and what is wrong with it.
 public func loadEncoder(directory: String) throws(ModelError) -> any TextEncoder {
     var files = try ModelFiles(directory: directory)
-    return HubModel.isThere(files) ? try HubModel.load(&files) : try loadStaticEncoder(&files)
+    return try loadEncoder(&files)
 }
 
-/// Loads a model directory of ours.
+private func loadEncoder(_ files: inout ModelFiles) throws(ModelError) -> any TextEncoder {
+    if HubModel.isThere(files) { return try HubModel.load(&files) }
+    guard try isAdapter(&files) else { return try loadStaticEncoder(&files) }
+    return try AdapterDirectory(&files).encoder(directory: files.directory)
+}
+
+/// Whether a directory of ours holds an adapter.
+private func isAdapter(_ files: inout ModelFiles) throws(ModelError) -> Bool {
+    struct Kind: Decodable {
+        var kind: String?
+    }
+    let name = ModelDirectory.adapterFileNames[0]
+    guard let data = try files.contents(ifThere: name) else { return false }
+    let found: Kind = try decodeJSON([UInt8](data), path: files.path(name))
+    if let kind = found.kind, kind != ModelConfiguration.staticKind, kind != AdapterConfiguration.kind {
+        throw .unsupported(
+            path: files.path(name),
+            reason: "kind is \"\(kind)\", this build runs \"\(ModelConfiguration.staticKind)\" and "
+                + "\"\(AdapterConfiguration.kind)\""
+        )
+    }
+    return found.kind == AdapterConfiguration.kind
+}
+
+/// Loads a static model directory of ours.
 ///
 /// - Throws: ``ModelError``.
 public func loadStaticEncoder(directory: String) throws(ModelError) -> StaticEncoder {

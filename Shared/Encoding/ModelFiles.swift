@@ -61,6 +61,9 @@ struct ModelFiles {
     /// Adds what was not read from a file but decides what vectors come out.
     mutating func note(_ name: String, _ value: String) { digests[name] = value }
 
+    /// Names of what was read and noted.
+    var names: [String] { digests.keys.sorted() }
+
     /// Id of the model: SHA-256 over the name, length and SHA-256 of each file that was read, by name.
     var identity: String { Self.identity(digests) }
 
