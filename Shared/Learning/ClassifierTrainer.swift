@@ -251,7 +251,14 @@ struct LabelRun<Input: ExampleRows> {
             optimiser: settings.optimiser,
             fixesLength: fixesLength
         )
-        let run = LabelRun(quiet, examples, validation: validation, labels: labels, monitor: TrainingMonitor())
+        // It is not kept in checkpoints: a run that goes on after its last one fits the same heads again.
+        var monitor = TrainingMonitor()
+        monitor.progress = { [outer = self.monitor] progress in
+            var progress = progress
+            progress.isProbe = true
+            outer.progress(progress)
+        }
+        let run = LabelRun(quiet, examples, validation: validation, labels: labels, monitor: monitor)
         var learner = run.learner(objective)
         _ = try run.epochs(&learner, &generator)
         return learner.objective.head

@@ -248,7 +248,7 @@ struct LayeredObjective: LabelObjective {
     }
 
     /// Weighted KL(earlier ∥ last), averaged over the rows, and its gradient by the earlier vectors.
-    private func divergence(_ earlier: [Float], _ last: [Float], rows: Int, adding gradients: inout [Float]) -> Double {
+    func divergence(_ earlier: [Float], _ last: [Float], rows: Int, adding gradients: inout [Float]) -> Double {
         let width = trunk.dimensions
         var total = 0.0
         for row in 0..<rows {

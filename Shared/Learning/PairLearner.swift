@@ -26,7 +26,10 @@ struct PairLearner<T: Trunk>: StagedLearner {
         self.trunk = trunk
         self.pairs = pairs
         self.validation = validation
-        optimiser = settings.optimiser
+        var optimiser = settings.optimiser
+        // What an earlier stage learnt is to stay.
+        if settings.technique == .sequential { optimiser.weightDecay = 0 }
+        self.optimiser = optimiser
         meanKept = if case .nestedDropout(let meanKept) = settings.technique { meanKept } else { nil }
         let nesting = meanKept == nil ? settings.nesting : .single(settings.nesting.dimensions)
         func makeLoss(_ size: Int) -> NestedInfoNCE {

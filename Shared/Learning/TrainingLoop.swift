@@ -31,6 +31,8 @@ public struct TrainingProgress: Sendable {
     public var epoch: Int
     /// Loss of the last batches, smoothed.
     public var loss: Double
+    /// Whether heads are fitted to what a run before has taught.
+    public var isProbe = false
 }
 
 /// What a run went through.

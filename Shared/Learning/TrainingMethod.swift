@@ -49,6 +49,22 @@ public enum TrainingMethod: String, CaseIterable, Sendable {
         }
     }
 
+    /// Names of the training runs that the method takes.
+    ///
+    /// - Parameters:
+    ///   - sizes: Of the nesting.
+    ///   - probes: Whether heads are fitted to what a rigid model makes, as for classifiers.
+    /// - Returns: One or more.
+    public func runs(sizes: [Int], probes: Bool) -> [String] {
+        switch self {
+        case .fixed: sizes.map { "\($0) dimensions" }
+        case .principalComponents, .randomFeatures, .randomProjection, .truncation:
+            probes ? ["rigid model", "heads"] : ["rigid model"]
+        case .singularValues: ["rigid model"]
+        default: ["all sizes"]
+        }
+    }
+
     /// Trains classifiers for the sizes of a nesting.
     ///
     /// - Parameters:
@@ -67,22 +83,56 @@ public enum TrainingMethod: String, CaseIterable, Sendable {
         labels: [String],
         rigid: FeatureClassifier? = nil
     ) -> SizedClassifiers {
-        let dimensions = settings.nesting.dimensions
-        func train(_ settings: ClassifierSettings, _ examples: Labelled<Matrix>, _ validation: Labelled<Matrix>?)
-            -> TrainedClassifier
-        {
-            do {
-                return try ClassifierTrainer(settings).train(examples, validation: validation, labels: labels)
-            } catch {
-                preconditionFailure("only a resumed run can fail")
+        Self.unwatched { () throws(CheckpointError) in
+            try classifiers(settings, examples, validation: validation, labels: labels, rigid: rigid) { _ in
+                TrainingMonitor()
             }
+        }
+    }
+
+    /// Trains classifiers while somebody looks on; else as
+    /// ``classifiers(_:_:validation:labels:rigid:)``.
+    ///
+    /// - Parameters:
+    ///   - settings: Form and technique are the method's.
+    ///   - examples: For training.
+    ///   - validation: Decide which epoch is kept; nil for none.
+    ///   - labels: Names of the classes.
+    ///   - rigid: Taken instead of the run "rigid model".
+    ///   - monitor: Who looks on at one of ``runs(sizes:probes:)``, by its place.
+    /// - Returns: What classifies at each size.
+    /// - Throws: ``CheckpointError``.
+    public func classifiers(
+        _ settings: ClassifierSettings,
+        _ examples: Labelled<Matrix>,
+        validation: Labelled<Matrix>?,
+        labels: [String],
+        rigid: FeatureClassifier?,
+        monitor: (_ run: Int) -> TrainingMonitor
+    ) throws(CheckpointError) -> SizedClassifiers {
+        let dimensions = settings.nesting.dimensions
+        var histories: [TrainingHistory] = []
+        func train(
+            _ settings: ClassifierSettings,
+            _ examples: Labelled<Matrix>,
+            _ validation: Labelled<Matrix>?
+        ) throws(CheckpointError) -> TrainedClassifier {
+            let trained = try ClassifierTrainer(settings).train(
+                examples,
+                validation: validation,
+                labels: labels,
+                monitor: monitor(histories.count)
+            )
+            histories.append(trained.history)
+            return trained
         }
         func one(_ classifier: FeatureClassifier, vectors: FeatureAdapter? = nil) -> SizedClassifiers {
             let sizes = settings.nesting.sizes
             return SizedClassifiers(
                 method: self,
                 classifiers: sizes.map { ($0, classifier) },
-                vectors: sizes.map { _ in vectors ?? classifier.adapter }
+                vectors: sizes.map { _ in vectors ?? classifier.adapter },
+                histories: histories
             )
         }
         var settings = settings
@@ -90,35 +140,42 @@ public enum TrainingMethod: String, CaseIterable, Sendable {
         settings.technique = .matryoshka
         switch self {
         case .matryoshka:
-            return one(train(settings, examples, validation).classifier)
+            return one(try train(settings, examples, validation).classifier)
         case .shared:
             settings.form = .shared
-            return one(train(settings, examples, validation).classifier)
+            return one(try train(settings, examples, validation).classifier)
         case .fixed:
-            let sized = settings.nesting.sizes.map { size in
-                (size, train(settings.fixed(at: size), examples, validation).classifier)
+            var sized: [(Int, FeatureClassifier)] = []
+            for size in settings.nesting.sizes {
+                sized.append((size, try train(settings.fixed(at: size), examples, validation).classifier))
             }
-            return SizedClassifiers(method: self, classifiers: sized, vectors: sized.map(\.1.adapter))
+            return SizedClassifiers(
+                method: self,
+                classifiers: sized,
+                vectors: sized.map(\.1.adapter),
+                histories: histories
+            )
         case .nestedDropout:
             settings.technique = .nestedDropout(meanKept: max(1, dimensions / 4))
-            return one(train(settings, examples, validation).classifier)
+            return one(try train(settings, examples, validation).classifier)
         case .sequential:
             settings.technique = .sequential
-            return one(train(settings, examples, validation).classifier)
+            return one(try train(settings, examples, validation).classifier)
         case .layered:
             settings.technique = .layered
             if case .residual = settings.shape {} else { settings.shape = .residual(blocks: 2) }
-            return one(train(settings, examples, validation).classifier)
+            return one(try train(settings, examples, validation).classifier)
         case .slimmable:
             settings.technique = .slimmable
             if case .hidden = settings.shape {} else { settings.shape = .hidden(units: 2 * dimensions) }
-            let trained = train(settings, examples, validation)
+            let trained = try train(settings, examples, validation)
             var result = one(trained.classifier)
             // Where a width of its own has been trained, that is what runs.
             for narrower in trained.narrower { result.replace(at: narrower.heads.dimensions, with: narrower) }
             return result
         case .singularValues, .principalComponents, .randomFeatures, .randomProjection, .truncation:
-            let rigid = rigid ?? train(settings.fixed(at: dimensions), examples, validation).classifier
+            let full = settings.fixed(at: dimensions)
+            let rigid = if let rigid { rigid } else { try train(full, examples, validation).classifier }
             func made(_ examples: Labelled<Matrix>) -> Labelled<Matrix> {
                 let vectors = rigid.features(
                     of: examples.input.prefixes(min(rigid.inputs, examples.input.columns)).values
@@ -137,7 +194,7 @@ public enum TrainingMethod: String, CaseIterable, Sendable {
                 let values = projection.outputs(of: examples.input.values)
                 return Labelled(Matrix(values: values, columns: dimensions), labels: examples.labels)
             }
-            let probe = train(
+            let probe = try train(
                 settings.probe(of: settings.nesting.sizes),
                 projected(training),
                 validation.map { projected(made($0)) }
@@ -163,13 +220,32 @@ public enum TrainingMethod: String, CaseIterable, Sendable {
         _ pairs: FeaturePairs,
         validation: FeaturePairs? = nil
     ) -> SizedEmbeddings {
-        embeddings(settings) { settings in
-            do {
-                let trained = try AdapterTrainer(settings, shape: shape).train(pairs, validation: validation)
-                return SizedEmbeddings.Part(adapter: trained.adapter)
-            } catch {
-                preconditionFailure("only a resumed run can fail")
-            }
+        Self.unwatched { () throws(CheckpointError) in
+            try embeddings(settings, shape: shape, pairs, validation: validation) { _ in TrainingMonitor() }
+        }
+    }
+
+    /// Trains adapters while somebody looks on; else as ``embeddings(_:shape:_:validation:)``.
+    ///
+    /// - Parameters:
+    ///   - settings: How.
+    ///   - shape: What is trained.
+    ///   - pairs: For training.
+    ///   - validation: Decide which epoch is kept; nil for none.
+    ///   - monitor: Who looks on at one of ``runs(sizes:probes:)``, by its place.
+    /// - Returns: What makes the vectors of each size.
+    /// - Throws: ``CheckpointError``.
+    public func embeddings(
+        _ settings: ContrastiveSettings,
+        shape: AdapterShape,
+        _ pairs: FeaturePairs,
+        validation: FeaturePairs?,
+        monitor: (_ run: Int) -> TrainingMonitor
+    ) throws(CheckpointError) -> SizedEmbeddings {
+        try embeddings(settings) { (settings, run) throws(CheckpointError) in
+            let trainer = AdapterTrainer(settings, shape: shape)
+            let trained = try trainer.train(pairs, validation: validation, monitor: monitor(run))
+            return (SizedEmbeddings.Part(adapter: trained.adapter), trained.history)
         } documents: { part in
             part.vectors(of: pairs.documents)
         }
@@ -189,14 +265,37 @@ public enum TrainingMethod: String, CaseIterable, Sendable {
         validation: TrainingPairs,
         tokenCount: Int
     ) -> SizedEmbeddings {
-        embeddings(settings) { settings in
-            do {
-                let trainer = StaticTrainer(settings)
-                let trained = try trainer.train(pairs, validation: validation, tokenCount: tokenCount)
-                return SizedEmbeddings.Part(table: trained)
-            } catch {
-                preconditionFailure("only a resumed run can fail")
+        Self.unwatched { () throws(CheckpointError) in
+            try embeddings(settings, pairs, validation: validation, tokenCount: tokenCount, initialDeviation: 0.2) {
+                _ in
+                TrainingMonitor()
             }
+        }
+    }
+
+    /// Trains static models while somebody looks on; else as ``embeddings(_:_:validation:tokenCount:)``.
+    ///
+    /// - Parameters:
+    ///   - settings: How.
+    ///   - pairs: For training.
+    ///   - validation: Decide which epoch is kept.
+    ///   - tokenCount: Rows of the table.
+    ///   - initialDeviation: Standard deviation of a token's first vector, for a token of mean rarity.
+    ///   - monitor: Who looks on at one of ``runs(sizes:probes:)``, by its place.
+    /// - Returns: What makes the vectors of each size.
+    /// - Throws: ``CheckpointError``.
+    public func embeddings(
+        _ settings: ContrastiveSettings,
+        _ pairs: TrainingPairs,
+        validation: TrainingPairs,
+        tokenCount: Int,
+        initialDeviation: Float,
+        monitor: (_ run: Int) -> TrainingMonitor
+    ) throws(CheckpointError) -> SizedEmbeddings {
+        try embeddings(settings) { (settings, run) throws(CheckpointError) in
+            let trained = try StaticTrainer(settings, initialDeviation: initialDeviation)
+                .train(pairs, validation: validation, tokenCount: tokenCount, monitor: monitor(run))
+            return (SizedEmbeddings.Part(table: trained), trained.history)
         } documents: { part in
             part.vectors(of: pairs.documents)
         }
@@ -204,136 +303,46 @@ public enum TrainingMethod: String, CaseIterable, Sendable {
 
     private func embeddings(
         _ settings: ContrastiveSettings,
-        train: (ContrastiveSettings) -> SizedEmbeddings.Part,
+        train: (ContrastiveSettings, Int) throws(CheckpointError) -> (SizedEmbeddings.Part, TrainingHistory),
         documents: (SizedEmbeddings.Part) -> Matrix
-    ) -> SizedEmbeddings {
+    ) throws(CheckpointError) -> SizedEmbeddings {
         precondition(Self.ofPairs.contains(self), "a method that learns from pairs")
         let (sizes, dimensions) = (settings.nesting.sizes, settings.nesting.dimensions)
-        func one(_ part: SizedEmbeddings.Part) -> SizedEmbeddings {
-            SizedEmbeddings(method: self, parts: sizes.map { ($0, part) })
+        func one(_ trained: (part: SizedEmbeddings.Part, history: TrainingHistory)) -> SizedEmbeddings {
+            SizedEmbeddings(method: self, parts: sizes.map { ($0, trained.part) }, histories: [trained.history])
         }
         var settings = settings
         settings.technique = .matryoshka
         switch self {
         case .fixed:
-            return SizedEmbeddings(method: self, parts: sizes.map { ($0, train(settings.fixed(at: $0))) })
+            var (parts, histories): ([(Int, SizedEmbeddings.Part)], [TrainingHistory]) = ([], [])
+            for (run, size) in sizes.enumerated() {
+                let trained = try train(settings.fixed(at: size), run)
+                parts.append((size, trained.0))
+                histories.append(trained.1)
+            }
+            return SizedEmbeddings(method: self, parts: parts, histories: histories)
         case .nestedDropout:
             settings.technique = .nestedDropout(meanKept: max(1, dimensions / 4))
-            return one(train(settings))
+            return one(try train(settings, 0))
         case .sequential:
             settings.technique = .sequential
-            return one(train(settings))
+            return one(try train(settings, 0))
         case .singularValues, .principalComponents, .randomFeatures, .randomProjection, .truncation:
-            var part = train(settings.fixed(at: dimensions))
+            var (part, history) = try train(settings.fixed(at: dimensions), 0)
             part.projection = projection(of: documents(part), seed: settings.run.seed)
-            return one(part)
+            return one((part, history))
         default:
-            return one(train(settings))
-        }
-    }
-}
-
-/// Classifiers of several sizes, by one method.
-public struct SizedClassifiers: Sendable {
-    /// How they came about.
-    public let method: TrainingMethod
-    private var parts: [Int: (classifier: FeatureClassifier, vectors: FeatureAdapter?)] = [:]
-
-    init(method: TrainingMethod, classifiers: [(Int, FeatureClassifier)], vectors: [FeatureAdapter?]) {
-        self.method = method
-        for (sized, vectors) in zip(classifiers, vectors) { parts[sized.0] = (sized.1, vectors) }
-    }
-
-    mutating func replace(at size: Int, with classifier: FeatureClassifier) {
-        guard parts[size] != nil else { return }
-        parts[size] = (classifier, classifier.adapter)
-    }
-
-    /// Sizes, ascending.
-    public var sizes: [Int] { parts.keys.sorted() }
-
-    private func part(_ size: Int) -> (classifier: FeatureClassifier, vectors: FeatureAdapter?) {
-        guard let next = sizes.first(where: { $0 >= size }), let part = parts[next] else {
-            preconditionFailure("a size of 1 to the full one")
-        }
-        return part
-    }
-
-    /// The classifier of one of the sizes.
-    public func classifier(at size: Int) -> FeatureClassifier { part(size).classifier }
-
-    /// Classes of some frozen vectors at one of the sizes.
-    public func predictions(of vectors: Matrix, size: Int) -> [Int] {
-        let classifier = part(size).classifier
-        let features = classifier.features(of: vectors.prefixes(min(classifier.inputs, vectors.columns)).values)
-        return classifier.heads.predictions(of: features, size: size).map(\.label)
-    }
-
-    /// Share of examples whose class is found at one of the sizes.
-    public func accuracy(on examples: Labelled<Matrix>, size: Int) -> Double {
-        let right = zip(predictions(of: examples.input, size: size), examples.labels).count { $0 == Int($1) }
-        return Double(right) / Double(max(1, examples.labels.count))
-    }
-
-    /// Unit vectors for neighbours, of any size up to the full one.
-    public func vectors(of vectors: Matrix, size: Int) -> Matrix {
-        guard let adapter = part(size).vectors else { return vectors.prefixes(size).unitRows }
-        return Matrix(values: adapter.outputs(of: vectors.values), columns: adapter.outputs).prefixes(size).unitRows
-    }
-}
-
-/// What makes vectors of several sizes, by one method.
-public struct SizedEmbeddings: Sendable {
-    /// What makes the vectors of a size: a table or an adapter, and a map of its unit vectors.
-    struct Part {
-        var table: TrainedTable?
-        var adapter: FeatureAdapter?
-        var projection: FeatureAdapter?
-
-        func vectors(of texts: TokenRows) -> Matrix {
-            guard let table else { preconditionFailure("an adapter takes vectors") }
-            return projected(table.vectors(of: texts))
-        }
-
-        func vectors(of vectors: Matrix) -> Matrix {
-            guard let adapter else { preconditionFailure("a table takes texts") }
-            return projected(
-                Matrix(values: adapter.outputs(of: vectors.values), columns: adapter.outputs).unitRows
-            )
-        }
-
-        private func projected(_ vectors: Matrix) -> Matrix {
-            guard let projection else { return vectors }
-            return Matrix(values: projection.outputs(of: vectors.values), columns: projection.outputs)
+            return one(try train(settings, 0))
         }
     }
 
-    /// How they came about.
-    public let method: TrainingMethod
-    private let parts: [Int: Part]
-
-    init(method: TrainingMethod, parts: [(Int, Part)]) {
-        self.method = method
-        self.parts = Dictionary(uniqueKeysWithValues: parts)
-    }
-
-    /// Sizes, ascending.
-    public var sizes: [Int] { parts.keys.sorted() }
-
-    private func part(_ size: Int) -> Part {
-        guard let next = sizes.first(where: { $0 >= size }), let part = parts[next] else {
-            preconditionFailure("a size of 1 to the full one")
+    /// Runs that nothing is resumed in do not fail.
+    private static func unwatched<Result>(_ body: () throws(CheckpointError) -> Result) -> Result {
+        do {
+            return try body()
+        } catch {
+            preconditionFailure("only a resumed run can fail")
         }
-        return part
-    }
-
-    /// Unit vectors of texts, of any size up to the full one.
-    public func vectors(of texts: TokenRows, size: Int) -> Matrix {
-        part(size).vectors(of: texts).prefixes(size).unitRows
-    }
-
-    /// Unit vectors made of an encoder's, of any size up to the full one.
-    public func vectors(of vectors: Matrix, size: Int) -> Matrix {
-        part(size).vectors(of: vectors).prefixes(size).unitRows
     }
 }

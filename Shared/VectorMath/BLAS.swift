@@ -15,6 +15,9 @@ public enum BLAS {
     /// process starts.
     public static func useOneThread() { _ = isSingleThreaded }
 
+    /// The kind of processor whose kernels OpenBLAS took: equal numbers come of equal kinds (`OPENBLAS_CORETYPE`).
+    public static var coreType: String { String(cString: openblas_get_corename()) }
+
     /// C = alpha · op(A) · op(B) + beta · C, all row-major.
     ///
     /// - Parameters:
