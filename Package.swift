@@ -150,7 +150,8 @@ let package = Package(
         tests(
             "CommandLineTests",
             [
-                "CommandLine", "DocumentStore", "Matryoshka", "ServiceRuntime", "VectorFiles", "WireProtocol", "ZeroMQ",
+                "CommandLine", "DocumentStore", "Learning", "Matryoshka", "ServiceRuntime", "VectorFiles",
+                "WireProtocol", "ZeroMQ", arguments,
             ]
         ),
         tests(
