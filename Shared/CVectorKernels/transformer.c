@@ -35,9 +35,11 @@ enum { LANES = 16 };
 static const transformer_kernels *kernels_of(int path) {
 #if defined(__x86_64__)
     switch (path) {
-    case MRL_PATH_AVX2: return &kernels_avx2;
+    case MRL_PATH_AVX2:
+    case MRL_PATH_AVXVNNI: return &kernels_avx2;
     case MRL_PATH_AVX512:
-    case MRL_PATH_AVX512VNNI: return &kernels_avx512;
+    case MRL_PATH_AVX512VNNI:
+    case MRL_PATH_AMX: return &kernels_avx512;
     }
 #endif
     return &kernels_portable;

@@ -8,7 +8,7 @@ struct HubTokenizer {
     var prefix: [Int32] = []
     /// Ids after a text.
     var suffix: [Int32] = []
-    /// Id of what the vocabulary lacks.
+    /// Id of the words that the vocabulary lacks, where words are looked up whole.
     var unknown: Int32?
     /// Tokens of a text at most, where the file says so.
     var truncation: Int?
@@ -61,11 +61,14 @@ struct HubTokenizer {
         guard let value = file.value("model") else { throw .malformed(path: file.path, reason: "\"model\" is missing") }
         var model = try ConfigurationFile(value, path: file.path + " (model)")
         var tokenizer: HubTokenizer
-        // Files from before types were written are of WordPiece if they have its prefix.
-        switch try model.text("type") ?? (model.value("continuing_subword_prefix") == nil ? "unknown" : "WordPiece") {
+        switch try model.text("type") ?? untold(&model) {
         case "WordPiece": tokenizer = try readWordPiece(&file, &model)
+        case "Unigram": tokenizer = try readUnigram(&file, &model)
         case let type:
-            throw .unsupported(path: model.path, reason: "\"type\" is \"\(type)\", this build runs \"WordPiece\"")
+            throw .unsupported(
+                path: model.path,
+                reason: "\"type\" is \"\(type)\", this build runs \"WordPiece\" and \"Unigram\""
+            )
         }
         (tokenizer.prefix, tokenizer.suffix) = ([], [])
         if let value = file.value("post_processor") {
@@ -78,6 +81,50 @@ struct HubTokenizer {
         file.ignore(["version", "padding", "decoder"])
         try file.finish()
         return tokenizer
+    }
+
+    /// Files from before types were written are of WordPiece if they have its prefix, of Unigram if they have scores.
+    private static func untold(_ model: inout ConfigurationFile) -> String {
+        if model.value("continuing_subword_prefix") != nil { return "WordPiece" }
+        if case .array = model.value("vocab") { return "Unigram" }
+        return "unknown"
+    }
+
+    private static func readUnigram(
+        _ file: inout ConfigurationFile,
+        _ model: inout ConfigurationFile
+    ) throws(ModelError) -> HubTokenizer {
+        guard case .array(let items) = model.value("vocab"), !items.isEmpty, items.count < Int(Int32.max) else {
+            throw .malformed(path: model.path, reason: "\"vocab\" is no list of pieces and scores")
+        }
+        var pieces: [(text: String, score: Double)] = []
+        for (index, item) in items.enumerated() {
+            guard case .array(let pair) = item, pair.count == 2, case .string(let text) = pair[0] else {
+                throw .malformed(path: model.path, reason: "\"vocab[\(index)]\" is not a piece and its score")
+            }
+            switch pair[1] {
+            case .integer(let score): pieces.append((text, Double(score)))
+            case .number(let score) where score.isFinite: pieces.append((text, score))
+            default: throw .malformed(path: model.path, reason: "\"vocab[\(index)]\" has no score")
+            }
+        }
+        // Without it a text with one new character would have no ids at all.
+        let unknown = try model.integer("unk_id", in: 0...pieces.count - 1)
+        let fallsBack = try model.flag("byte_fallback", default: false)
+        // Left over where word pieces were made into such a model.
+        model.ignore(["unk_token", "continuing_subword_prefix", "max_input_chars_per_word"])
+        try model.finish()
+        let normaliser = try TextNormaliser.read(file.value("normalizer"), path: file.path + " (normalizer)")
+        let splitter = try TextSplitter.read(file.value("pre_tokenizer"), path: file.path + " (pre_tokenizer)")
+        let added = try AddedToken.read(file.value("added_tokens"), path: file.path)
+        return HubTokenizer(
+            tokenizer: UnigramTokenizer(
+                model: UnigramModel(pieces: pieces, unknown: Int32(unknown), fallsBackToBytes: fallsBack),
+                normaliser: normaliser,
+                splitter: splitter,
+                added: added
+            )
+        )
     }
 
     private static func readWordPiece(
@@ -155,7 +202,7 @@ struct HubTokenizer {
     ) throws(ModelError) -> (prefix: [Int32], suffix: [Int32]) {
         var part = try ConfigurationFile(value, path: path)
         switch try part.text("type") ?? "" {
-        case "BertProcessing":
+        case "BertProcessing", "RobertaProcessing":
             func id(_ key: String) throws(ModelError) -> Int32 {
                 guard case .array(let pair) = value[key], case .integer(let id) = pair.last else {
                     throw .malformed(path: path, reason: "\"\(key)\" is not a token and its id")
@@ -186,38 +233,9 @@ struct HubTokenizer {
         case let type:
             throw .unsupported(
                 path: path,
-                reason: "\"type\" is \"\(type)\", this build runs \"TemplateProcessing\" and \"BertProcessing\""
+                reason: "\"type\" is \"\(type)\", this build runs TemplateProcessing, BertProcessing and "
+                    + "RobertaProcessing"
             )
         }
-    }
-}
-
-/// A token that is found in a text as it is written, before anything else is done to the text.
-struct AddedToken {
-    var id: Int32
-    var content: String
-    /// Found anywhere, in the text as it came, and taken without the spaces around it.
-    var isPlain: Bool
-
-    static func read(_ value: JSONValue?, path: String) throws(ModelError) -> [AddedToken] {
-        guard let value else { return [] }
-        guard case .array(let items) = value else {
-            throw .malformed(path: path, reason: "\"added_tokens\" is no list")
-        }
-        var tokens: [AddedToken] = []
-        for item in items {
-            guard case .string(let content) = item["content"], case .integer(let id) = item["id"] else {
-                throw .malformed(path: path, reason: "\"added_tokens\" holds a token without content or id")
-            }
-            let marks = ["single_word", "lstrip", "rstrip", "normalized"]
-            tokens.append(
-                AddedToken(
-                    id: Int32(truncatingIfNeeded: id),
-                    content: content,
-                    isPlain: marks.allSatisfy { item[$0] != .bool(true) }
-                )
-            )
-        }
-        return tokens
     }
 }

@@ -85,14 +85,15 @@ enum ScalarRules {
         }
     }
 
-    private static func isOther(_ scalar: Unicode.Scalar) -> Bool {
+    /// What is dropped; characters without a meaning yet are not.
+    static func isOther(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.properties.generalCategory {
-        case .control, .format, .surrogate, .privateUse, .unassigned: true
+        case .control, .format, .surrogate, .privateUse: true
         default: false
         }
     }
 
-    private static func isIdeograph(_ scalar: Unicode.Scalar) -> Bool {
+    static func isIdeograph(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
         case 0x4E00...0x9FFF, 0x3400...0x4DBF, 0x20000...0x2A6DF, 0x2A700...0x2B73F, 0x2B740...0x2B81F,
             0x2B920...0x2CEAF, 0xF900...0xFAFF, 0x2F800...0x2FA1F:
