@@ -101,7 +101,7 @@ let package = Package(
                 "ServiceRuntime", "CommandHelp", arguments, logging,
             ]
         ),
-        service("EncoderWorker", workerParts + ["Encoding"]),
+        service("EncoderWorker", workerParts + ["Encoding", "VectorMath"]),
         service("ShortlistWorker", workerParts + ["Shortlist", "VectorMath", "DocumentStore", "PostgreSQL"]),
         service("RerankWorker", workerParts + ["Reranking", "VectorMath", "DocumentStore", "PostgreSQL"]),
         service(
@@ -179,6 +179,12 @@ if ProcessInfo.processInfo.environment["MRL_BENCHMARKS"] != nil {
                 "VectorFiles", "RetrievalTesting", arguments,
             ],
             path: "Tests/Benchmarks/Retrieval"
+        ),
+        .executableTarget(
+            name: "encoder-benchmark",
+            dependencies: ["VectorMath", "Encoding", "COpenBLAS", arguments],
+            path: "Tests/Benchmarks/Encoders",
+            exclude: ["run", "torch_peer.py"]
         ),
     ]
 }

@@ -4,6 +4,7 @@ import Encoding
 import Logging
 import Matryoshka
 import ServiceRuntime
+import VectorMath
 import WireProtocol
 import WorkerRuntime
 
@@ -21,6 +22,7 @@ struct EncoderCommand: ParsableCommand {
                 mrl-encoder --encoder-model ~/models/debian
                 MRL_ENCODER_MODEL=~/models/debian mrl-encoder --worker-threads 2
                 mrl-encoder --encoder-model ~/models/debian --encoder-classifier ~/intents
+                mrl-encoder --encoder-model ~/models/minilm --encoder-precision bfloat16
                 mrl-encoder --config /etc/matryoshka.json
                 mrl-encoder --coordinator-back tcp://127.0.0.1:7001,tcp://127.0.0.1:7002
                 """
@@ -31,17 +33,22 @@ struct EncoderCommand: ParsableCommand {
     @OptionGroup var options: WorkerOptions
     @Option(SettingKey.encoderModel.setting) var encoderModel: String?
     @Option(SettingKey.encoderClassifier.setting) var encoderClassifier: String?
+    @Option(SettingKey.encoderPrecision.setting) var encoderPrecision: String?
 
     func run() {
         runProcess {
             var flags = options.flags
             flags[SettingKey.encoderModel.setting.name] = encoderModel
             flags[SettingKey.encoderClassifier.setting.name] = encoderClassifier
+            flags[SettingKey.encoderPrecision.setting.name] = encoderPrecision
             let process = try WorkerProcess(.encoder, flags: flags)
             let encoder: any TextEncoder
             var classifier: CascadeClassifier?
             do {
-                encoder = try loadEncoder(directory: try process.settings.required(.encoderModel))
+                encoder = try loadEncoder(
+                    directory: try process.settings.required(.encoderModel),
+                    precision: LinearPrecision(rawValue: process.settings[.encoderPrecision]) ?? .float32
+                )
                 if let directory = process.settings[.encoderClassifier] {
                     classifier = try CascadeClassifier(directory: directory, for: encoder.model)
                 }
@@ -49,7 +56,12 @@ struct EncoderCommand: ParsableCommand {
                 throw StartupFailure("cannot load the model: \(error)")
             }
             let model = encoder.model
-            process.log.info("loaded the model \(model.name)", metadata: ["dimensions": "\(model.dimensions)"])
+            process.log.info(
+                "loaded the model \(model.name)",
+                metadata: [
+                    "dimensions": "\(model.dimensions)", "precision": "\(process.settings[.encoderPrecision])",
+                ]
+            )
             let desk = RequestDesk(
                 threads: try process.threads(),
                 creditPerLink: process.creditPerLink,

@@ -65,56 +65,29 @@ INLINE void PATH(gelu)(lanes *values) {
     *values = x * (0.5f + __builtin_elementwise_copysign(0.5f - tail, x));
 }
 
-static void PATH(add_bias)(float *rows, size_t count, size_t width, const float *bias) {
-    for (size_t row = 0; row < count; row++) {
-        float *values = rows + row * width;
-        for (size_t i = 0; i < width; i++) values[i] += bias[i];
-    }
-}
-
-static void PATH(bias_gelu)(float *rows, size_t count, size_t width, const float *bias) {
-    size_t whole = width / LANES * LANES;
-    for (size_t row = 0; row < count; row++) {
-        float *values = rows + row * width;
-        lanes x, b;
-        for (size_t i = 0; i < whole; i += LANES) {
-            PATH(load)(&x, values + i);
-            PATH(load)(&b, bias + i);
-            x += b;
-            PATH(gelu)(&x);
-            PATH(store)(values + i, &x);
-        }
-        if (whole == width) continue;
-        PATH(load_part)(&x, values + whole, width - whole, 0);
-        PATH(load_part)(&b, bias + whole, width - whole, 0);
-        x += b;
-        PATH(gelu)(&x);
-        PATH(store_part)(values + whole, &x, width - whole);
-    }
-}
-
 INLINE void PATH(swish)(lanes *up, const lanes *gate) {
     lanes e = -*gate;
     PATH(exponential)(&e);
     *up *= *gate / (1.0f + e);
 }
 
-static void PATH(gate)(float *rows, size_t count, size_t width) {
+static void PATH(gate)(const float *rows, size_t count, size_t width, float *gated) {
     size_t whole = width / LANES * LANES;
     for (size_t row = 0; row < count; row++) {
-        float *up = rows + row * 2 * width, *gate = up + width;
+        const float *up = rows + row * 2 * width, *gate = up + width;
+        float *out = gated + row * width;
         lanes u, g;
         for (size_t i = 0; i < whole; i += LANES) {
             PATH(load)(&u, up + i);
             PATH(load)(&g, gate + i);
             PATH(swish)(&u, &g);
-            PATH(store)(up + i, &u);
+            PATH(store)(out + i, &u);
         }
         if (whole == width) continue;
         PATH(load_part)(&u, up + whole, width - whole, 0);
         PATH(load_part)(&g, gate + whole, width - whole, 0);
         PATH(swish)(&u, &g);
-        PATH(store_part)(up + whole, &u, width - whole);
+        PATH(store_part)(out + whole, &u, width - whole);
     }
 }
 
@@ -152,17 +125,14 @@ static void PATH(softmax)(float *rows, size_t count, size_t width, size_t stride
     }
 }
 
-static void PATH(layer_norm)(float *rows, const float *added, const float *bias, const float *weight,
-                             const float *shift, size_t count, size_t width, float epsilon) {
+static void PATH(layer_norm)(float *rows, const float *added, const float *weight, const float *shift, size_t count,
+                             size_t width, float epsilon) {
     size_t whole = width / LANES * LANES;
     for (size_t row = 0; row < count; row++) {
         float *values = rows + row * width;
         if (added) {
             const float *more = added + row * width;
             for (size_t i = 0; i < width; i++) values[i] += more[i];
-        }
-        if (bias) {
-            for (size_t i = 0; i < width; i++) values[i] += bias[i];
         }
         lanes x, total = (lanes){}, squares = (lanes){};
         for (size_t i = 0; i < whole; i += LANES) {
@@ -204,7 +174,7 @@ static void PATH(turn_pairs)(float *rows, size_t count, size_t stride, size_t he
 }
 
 static const transformer_kernels PATH(kernels) = {
-    PATH(add_bias), PATH(bias_gelu), PATH(gate), PATH(softmax), PATH(layer_norm), PATH(turn_pairs),
+    PATH(gate), PATH(softmax), PATH(layer_norm), PATH(turn_pairs),
 };
 
 #undef INLINE

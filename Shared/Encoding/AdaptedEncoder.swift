@@ -1,4 +1,5 @@
 import Foundation
+import VectorMath
 
 /// A frozen encoder, and an adapter that makes another model's vectors of what it says.
 struct AdaptedEncoder: TextEncoder {
@@ -166,7 +167,7 @@ public struct AdapterDirectory: Sendable {
     }
 
     /// Loads the encoder under it too.
-    func encoder(directory: String) throws(ModelError) -> AdaptedEncoder {
+    func encoder(directory: String, precision: LinearPrecision) throws(ModelError) -> AdaptedEncoder {
         let path = directory + "/" + AdapterConfiguration.baseFolder
         guard let base = configuration.base else {
             throw .unsupported(
@@ -177,7 +178,7 @@ public struct AdapterDirectory: Sendable {
         guard FileManager.default.fileExists(atPath: path) else {
             throw .missing(path: path, hint: "it holds, or is a link to, the model \(base.name), \(base.id)")
         }
-        let encoder = try loadEncoder(directory: path)
+        let encoder = try loadEncoder(directory: path, precision: precision)
         guard encoder.model.id == base.id else {
             throw .unsupported(
                 path: path,

@@ -1,4 +1,5 @@
 import Foundation
+import VectorMath
 import WireProtocol
 
 /// Directories as the Hugging Face hub publishes them: sentence-transformers' modules, or a model2vec table.
@@ -25,7 +26,10 @@ enum HubModel {
     }
 
     /// Loads the model of a directory.
-    static func load(_ files: inout ModelFiles) throws(ModelError) -> any TextEncoder {
+    static func load(
+        _ files: inout ModelFiles,
+        _ precision: LinearPrecision
+    ) throws(ModelError) -> any TextEncoder {
         let notes = try MatryoshkaNotes(&files)
         let modules = try modules(&files)
         guard let first = modules.first else {
@@ -34,7 +38,7 @@ enum HubModel {
         let settings = try SentenceSettings(&files)
         switch first.type {
         case "StaticEmbedding": return try loadStatic(&files, modules, settings, notes)
-        case "Transformer": return try loadTransformer(&files, modules, settings, notes)
+        case "Transformer": return try loadTransformer(&files, modules, settings, notes, precision)
         case let type:
             throw .unsupported(
                 path: files.path(modulesName),
@@ -125,7 +129,8 @@ enum HubModel {
         _ files: inout ModelFiles,
         _ modules: [Module],
         _ settings: SentenceSettings,
-        _ notes: MatryoshkaNotes
+        _ notes: MatryoshkaNotes,
+        _ precision: LinearPrecision
     ) throws(ModelError) -> TransformerEncoder {
         let folder = modules[0].folder
         var file = try files.configuration(folder + configurationName, hint: "it describes the transformer")
@@ -160,7 +165,8 @@ enum HubModel {
         }
         let pooling = try pooling(&files, modules[1].folder, width: shape.width)
         let tensors = try TensorFiles(&files, folder: folder)
-        let stack = try kind == "bert" ? TransformerStack.bert(shape, tensors) : .nomic(shape, tensors)
+        let stack =
+            try kind == "bert" ? TransformerStack.bert(shape, tensors, precision) : .nomic(shape, tensors, precision)
         let head = try head(
             &files,
             modules.dropFirst(2),
@@ -288,15 +294,10 @@ enum HubModel {
         try file.finish()
         let tensors = try TensorFiles(&files, folder: folder)
         let weight = try tensors.floats("linear.weight", outputs, inputs).values
-        return .dense(
-            .init(
-                inputs: inputs,
-                outputs: outputs,
-                weight: weight,
-                bias: hasBias ? try tensors.floats("linear.bias", outputs).values : []
-            ),
-            isTanh: isTanh
-        )
+        let bias = hasBias ? try tensors.floats("linear.bias", outputs).values : []
+        // One row for each text: rounding it would save nothing.
+        let linear = PackedLinear(weight, bias: bias, outputs: outputs, inputs: inputs, precision: .float32)
+        return .dense(linear, isTanh: isTanh)
     }
 
     private static func description(

@@ -1,4 +1,5 @@
 import Foundation
+public import VectorMath
 
 /// A model of ours on disk.
 ///
@@ -90,7 +91,7 @@ public enum ModelDirectory {
     /// Copies the files that a model reads, and no other of its directory.
     private static func copyModel(_ directory: String, to target: URL) throws {
         var files = try ModelFiles(directory: directory)
-        _ = try loadEncoder(&files)
+        _ = try loadEncoder(&files, .float32)
         let manager = FileManager.default
         let base = AdapterConfiguration.baseFolder
         try manager.createDirectory(at: target, withIntermediateDirectories: true)
@@ -145,16 +146,26 @@ public enum ModelDirectory {
 
 /// Loads a model directory: one of ours, or one as the Hugging Face hub publishes them.
 ///
+/// - Parameters:
+///   - directory: Where it is.
+///   - precision: Of a transformer's linear layers; a table has none. The model's id does not depend on it.
+/// - Returns: What encodes.
 /// - Throws: ``ModelError``, naming the file and what is wrong with it.
-public func loadEncoder(directory: String) throws(ModelError) -> any TextEncoder {
+public func loadEncoder(
+    directory: String,
+    precision: LinearPrecision = .float32
+) throws(ModelError) -> any TextEncoder {
     var files = try ModelFiles(directory: directory)
-    return try loadEncoder(&files)
+    return try loadEncoder(&files, precision)
 }
 
-private func loadEncoder(_ files: inout ModelFiles) throws(ModelError) -> any TextEncoder {
-    if HubModel.isThere(files) { return try HubModel.load(&files) }
+private func loadEncoder(
+    _ files: inout ModelFiles,
+    _ precision: LinearPrecision
+) throws(ModelError) -> any TextEncoder {
+    if HubModel.isThere(files) { return try HubModel.load(&files, precision) }
     guard try isAdapter(&files) else { return try loadStaticEncoder(&files) }
-    return try AdapterDirectory(&files).encoder(directory: files.directory)
+    return try AdapterDirectory(&files).encoder(directory: files.directory, precision: precision)
 }
 
 /// Whether a directory of ours holds an adapter.

@@ -28,9 +28,11 @@ struct TransformerEncoder: TextEncoder {
         let ids = texts.map { self.ids(prompt.isEmpty ? $0 : prompt + $0) }
         let width = stack.shape.width
         var pooled = [Float](repeating: 0, count: texts.count * width)
+        let scratch = TransformerStack.Scratch()
         for batch in Self.batches(ids.map(\.count), tokens: batchTokens) {
             let lengths = batch.map { ids[$0].count }
-            let rows = stack.run(batch.flatMap { ids[$0] }, lengths: lengths)
+            stack.run(batch.flatMap { ids[$0] }, lengths: lengths, scratch: scratch)
+            let rows = scratch.rows
             var start = 0
             for (text, length) in zip(batch, lengths) {
                 let counted = pooling == .mean ? length : 1

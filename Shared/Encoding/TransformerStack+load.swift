@@ -1,6 +1,12 @@
+import VectorMath
+
 extension TransformerStack {
     /// Reads the weights of a BERT model.
-    static func bert(_ shape: TransformerShape, _ tensors: TensorFiles) throws(ModelError) -> TransformerStack {
+    static func bert(
+        _ shape: TransformerShape,
+        _ tensors: TensorFiles,
+        _ precision: LinearPrecision
+    ) throws(ModelError) -> TransformerStack {
         // A checkpoint of a larger model keeps its encoder under a name.
         let prefix = ["", "bert."].first { tensors.has($0 + "embeddings.word_embeddings.weight") } ?? ""
         let width = shape.width
@@ -42,12 +48,17 @@ extension TransformerStack {
             tokenTable: tokens,
             positionTable: positions,
             inputNorm: try norm(tensors, prefix + "embeddings.LayerNorm", width),
-            layers: layers
+            layers: layers,
+            precision: precision
         )
     }
 
     /// Reads the weights of a NomicBERT model.
-    static func nomic(_ shape: TransformerShape, _ tensors: TensorFiles) throws(ModelError) -> TransformerStack {
+    static func nomic(
+        _ shape: TransformerShape,
+        _ tensors: TensorFiles,
+        _ precision: LinearPrecision
+    ) throws(ModelError) -> TransformerStack {
         let (width, innerWidth) = (shape.width, shape.innerWidth)
         var tokens = try tensors.floats("embeddings.word_embeddings.weight", shape.tokens, width).values
         add(firstRowOf: try tensors.floats("embeddings.token_type_embeddings.weight", nil, width), &tokens)
@@ -77,7 +88,8 @@ extension TransformerStack {
             tokenTable: tokens,
             positionTable: [],
             inputNorm: try norm(tensors, "emb_ln", width),
-            layers: layers
+            layers: layers,
+            precision: precision
         )
     }
 

@@ -29,14 +29,56 @@ final class TransformerStack: Sendable {
         var attention: Linear
         var mixing: Linear
         var mixingNorm: Norm
-        /// Gated units have the values' part first and the gates' part second.
+        /// Twice as wide as `outer` takes where units are gated: first the values, then the gates.
         var inner: Linear
         var outer: Linear
         var outerNorm: Norm
     }
 
-    /// Queries of one text that meet all its keys at a time; bounds the scores' memory for long texts.
-    private static let queriesAtOnce = 256
+    /// A layer with its weights packed.
+    private struct PackedLayer: Sendable {
+        let attention, mixing, inner, outer: PackedLinear
+        let mixingNorm, outerNorm: Norm
+
+        init(_ layer: Layer, _ precision: LinearPrecision) {
+            func packed(_ linear: Linear) -> PackedLinear {
+                PackedLinear(
+                    linear.weight,
+                    bias: linear.bias,
+                    outputs: linear.outputs,
+                    inputs: linear.inputs,
+                    precision: precision
+                )
+            }
+            attention = packed(layer.attention)
+            mixing = packed(layer.mixing)
+            inner = packed(layer.inner)
+            outer = packed(layer.outer)
+            mixingNorm = layer.mixingNorm
+            outerNorm = layer.outerNorm
+        }
+    }
+
+    /// Room for a batch, used again for the next one.
+    final class Scratch {
+        /// One for each token of the last batch.
+        fileprivate(set) var rows: [Float] = []
+        fileprivate var attention: [Float] = []
+        fileprivate var mixed: [Float] = []
+        fileprivate var heads: [Float] = []
+        fileprivate var inner: [Float] = []
+        fileprivate var gated: [Float] = []
+        fileprivate let linear = LinearScratch()
+
+        /// Makes `values` so long and leaves in it what stands there.
+        fileprivate static func fit(_ values: inout [Float], _ count: Int) {
+            if values.count > count {
+                values.removeLast(values.count - count)
+            } else {
+                values.append(contentsOf: repeatElement(0, count: count - values.count))
+            }
+        }
+    }
 
     let shape: TransformerShape
     /// tokens × width; holds the row of the only token type too.
@@ -44,14 +86,21 @@ final class TransformerStack: Sendable {
     /// positions × width, or empty.
     private let positionTable: [Float]
     private let inputNorm: Norm
-    private let layers: [Layer]
+    private let layers: [PackedLayer]
 
-    init(shape: TransformerShape, tokenTable: [Float], positionTable: [Float], inputNorm: Norm, layers: [Layer]) {
+    init(
+        shape: TransformerShape,
+        tokenTable: [Float],
+        positionTable: [Float],
+        inputNorm: Norm,
+        layers: [Layer],
+        precision: LinearPrecision
+    ) {
         self.shape = shape
         self.tokenTable = tokenTable
         self.positionTable = positionTable
         self.inputNorm = inputNorm
-        self.layers = layers
+        self.layers = layers.map { PackedLayer($0, precision) }
     }
 
     /// Multiply-adds of one token in the linear layers.
@@ -61,26 +110,22 @@ final class TransformerStack: Sendable {
         }
     }
 
-    /// Rows of the last layer, one for each token.
+    /// Leaves the rows of the last layer in `scratch`, one for each token.
     ///
     /// `ids` are those of all texts in a row; each text has 1 to `shape.positions` of them. `onLayer` sees the rows after
     /// the input and after every layer.
-    func run(_ ids: [Int32], lengths: [Int], onLayer: ([Float]) -> Void = { _ in }) -> [Float] {
+    func run(_ ids: [Int32], lengths: [Int], scratch: Scratch, onLayer: ([Float]) -> Void = { _ in }) {
         let (width, count) = (shape.width, ids.count)
-        var rows = input(ids, lengths)
-        var attention = [Float](repeating: 0, count: count * 3 * width)
-        var mixed = [Float](repeating: 0, count: count * width)
-        var heads = [Float](repeating: 0, count: count * width)
-        var inner = [Float](repeating: 0, count: count * (layers.first?.inner.outputs ?? 0))
-        let longest = lengths.max() ?? 0
-        var scores = [Float](repeating: 0, count: longest * min(longest, Self.queriesAtOnce))
+        Scratch.fit(&scratch.attention, count * 3 * width)
+        Scratch.fit(&scratch.mixed, count * width)
+        Scratch.fit(&scratch.heads, count * width)
+        fillInput(ids, lengths, &scratch.rows)
         let angles = self.angles(lengths)
-        onLayer(rows)
+        onLayer(scratch.rows)
         for layer in layers {
-            Self.apply(layer.attention, rows, &attention)
-            var values = attention.mutableSpan
-            if !layer.attention.bias.isEmpty { TransformerKernels.addBias(&values, layer.attention.bias.span) }
+            apply(layer.attention, scratch.rows, &scratch.attention, scratch)
             if !angles.cosines.isEmpty {
+                var values = scratch.attention.mutableSpan
                 TransformerKernels.turn(
                     &values,
                     stride: 3 * width,
@@ -90,22 +135,29 @@ final class TransformerStack: Sendable {
                     sines: angles.sines.span
                 )
             }
-            attend(attention, lengths, &scores, &heads)
-            Self.apply(layer.mixing, heads, &mixed)
-            normalise(&rows, adding: mixed, layer.mixing.bias, layer.mixingNorm)
-            Self.apply(layer.inner, rows, &inner)
-            activate(&inner, layer.inner)
-            Self.apply(layer.outer, inner, stride: layer.inner.outputs, &mixed)
-            normalise(&rows, adding: mixed, layer.outer.bias, layer.outerNorm)
-            onLayer(rows)
+            attend(lengths, scratch)
+            apply(layer.mixing, scratch.heads, &scratch.mixed, scratch)
+            normalise(&scratch.rows, adding: scratch.mixed, layer.mixingNorm)
+            Scratch.fit(&scratch.inner, count * layer.inner.outputs)
+            if layer.inner.outputs == layer.outer.inputs {
+                apply(layer.inner, scratch.rows, finish: .gelu, &scratch.inner, scratch)
+                apply(layer.outer, scratch.inner, &scratch.mixed, scratch)
+            } else {
+                apply(layer.inner, scratch.rows, &scratch.inner, scratch)
+                Scratch.fit(&scratch.gated, count * layer.outer.inputs)
+                var gated = scratch.gated.mutableSpan
+                TransformerKernels.gate(scratch.inner.span, into: &gated, width: layer.outer.inputs)
+                apply(layer.outer, scratch.gated, &scratch.mixed, scratch)
+            }
+            normalise(&scratch.rows, adding: scratch.mixed, layer.outerNorm)
+            onLayer(scratch.rows)
         }
-        return rows
     }
 
     /// Token rows and position rows, normalised.
-    private func input(_ ids: [Int32], _ lengths: [Int]) -> [Float] {
+    private func fillInput(_ ids: [Int32], _ lengths: [Int], _ rows: inout [Float]) {
         let width = shape.width
-        var rows = [Float](repeating: 0, count: ids.count * width)
+        Scratch.fit(&rows, ids.count * width)
         var token = 0
         for length in lengths {
             for position in 0..<length {
@@ -118,8 +170,7 @@ final class TransformerStack: Sendable {
                 token += 1
             }
         }
-        normalise(&rows, adding: [], [], inputNorm)
-        return rows
+        normalise(&rows, adding: [], inputNorm)
     }
 
     /// Cosines and sines for every token and pair of a head; empty without rotary positions.
@@ -140,98 +191,44 @@ final class TransformerStack: Sendable {
     }
 
     /// softmax(q·kᵀ / √width) · v of every head, text by text.
-    private func attend(_ attention: [Float], _ lengths: [Int], _ scores: inout [Float], _ out: inout [Float]) {
-        scores.withUnsafeMutableBufferPointer { scores in
-            out.withUnsafeMutableBufferPointer { out in
-                var start = 0
-                for length in lengths {
-                    for first in stride(from: 0, to: length, by: Self.queriesAtOnce) {
-                        let count = min(Self.queriesAtOnce, length - first)
-                        let part = UnsafeMutableBufferPointer(rebasing: scores[..<(count * length)])
-                        for head in 0..<shape.heads {
-                            attend(attention.span, head, start: start, first: first, length: length, part, out)
-                        }
-                    }
-                    start += length
-                }
+    private func attend(_ lengths: [Int], _ scratch: Scratch) {
+        let width = shape.width
+        scratch.heads.withUnsafeMutableBufferPointer { heads in
+            var start = 0
+            for length in lengths {
+                TransformerKernels.attend(
+                    scratch.attention.span.extracting(start * 3 * width..<(start + length) * 3 * width),
+                    heads: shape.heads,
+                    columns: shape.headWidth,
+                    scale: 1 / Float(shape.headWidth).squareRoot(),
+                    into: UnsafeMutableBufferPointer(rebasing: heads[start * width..<(start + length) * width]),
+                    scratch: scratch.linear
+                )
+                start += length
             }
         }
     }
 
-    /// The queries of one head from `first` on, as many as `scores` has rows of `length`.
-    private func attend(
-        _ attention: Span<Float>,
-        _ head: Int,
-        start: Int,
-        first: Int,
-        length: Int,
-        _ scores: UnsafeMutableBufferPointer<Float>,
-        _ out: UnsafeMutableBufferPointer<Float>
-    ) {
-        let (width, columns, stride) = (shape.width, shape.headWidth, 3 * shape.width)
-        let base = start * stride + head * columns
-        var products = scores.mutableSpan
-        BLAS.sgemm(
-            transposeB: true,
-            rows: scores.count / length,
-            columns: length,
-            inner: columns,
-            attention.extracting((base + first * stride)...),
-            strideA: stride,
-            attention.extracting((base + width)...),
-            strideB: stride,
-            &products
-        )
-        TransformerKernels.softmax(&products, width: length, scale: 1 / Float(columns).squareRoot())
-        let place = (start + first) * width + head * columns
-        var target = UnsafeMutableBufferPointer(rebasing: out[place...]).mutableSpan
-        BLAS.sgemm(
-            rows: scores.count / length,
-            columns: columns,
-            inner: length,
-            products.span,
-            attention.extracting((base + 2 * width)...),
-            strideB: stride,
-            &target,
-            strideC: width
-        )
-    }
-
-    private func activate(_ inner: inout [Float], _ linear: Linear) {
-        var values = inner.mutableSpan
-        if linear.bias.isEmpty {
-            TransformerKernels.gate(&values, width: linear.outputs / 2)
-        } else {
-            TransformerKernels.gelu(&values, bias: linear.bias.span)
-        }
-    }
-
-    private func normalise(_ rows: inout [Float], adding added: [Float], _ bias: [Float], _ norm: Norm) {
+    private func normalise(_ rows: inout [Float], adding added: [Float], _ norm: Norm) {
         var values = rows.mutableSpan
         TransformerKernels.normalise(
             &values,
             width: shape.width,
             adding: added.span,
-            bias: bias.span,
             weight: norm.weight.span,
             shift: norm.shift.span,
             epsilon: shape.epsilon
         )
     }
 
-    /// The product alone; biases are added where the result is next touched.
-    private static func apply(_ linear: Linear, _ rows: [Float], stride: Int? = nil, _ result: inout [Float]) {
-        let count = result.count / linear.outputs
+    private func apply(
+        _ linear: PackedLinear,
+        _ rows: [Float],
+        finish: PackedLinear.Finish = .nothing,
+        _ result: inout [Float],
+        _ scratch: Scratch
+    ) {
         var target = result.mutableSpan
-        BLAS.sgemm(
-            transposeB: true,
-            rows: count,
-            columns: linear.outputs,
-            inner: linear.inputs,
-            rows.span,
-            strideA: stride,
-            linear.weight.span,
-            &target
-        )
+        linear.apply(rows.span, finish: finish, into: &target, scratch: scratch.linear)
     }
 }

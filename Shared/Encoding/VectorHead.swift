@@ -8,7 +8,7 @@ import Glibc
 struct VectorHead: Sendable {
     enum Step: Sendable {
         /// A linear layer, with the hyperbolic tangent after it or nothing.
-        case dense(TransformerStack.Linear, isTanh: Bool)
+        case dense(PackedLinear, isTanh: Bool)
         /// To unit length.
         case normalise
     }
@@ -39,16 +39,7 @@ struct VectorHead: Sendable {
             case .dense(let linear, let isTanh):
                 var next = [Float](repeating: 0, count: count * linear.outputs)
                 var target = next.mutableSpan
-                BLAS.sgemm(
-                    transposeB: true,
-                    rows: count,
-                    columns: linear.outputs,
-                    inner: linear.inputs,
-                    rows.span,
-                    linear.weight.span,
-                    &target
-                )
-                if !linear.bias.isEmpty { TransformerKernels.addBias(&target, linear.bias.span) }
+                linear.apply(rows.span, into: &target, scratch: LinearScratch())
                 rows = isTanh ? next.map(tanh) : next
             }
         }

@@ -67,6 +67,14 @@ extension SettingKey where Value == String {
         default: "/var/tmp",
         "Folder of the files of that cache; they have no names and are gone with the process."
     )
+    /// Precision of the encoder's linear layers.
+    public static let encoderPrecision = SettingKey(
+        "encoder.precision",
+        .text(oneOf: ["float32", "bfloat16"]),
+        default: "float32",
+        "Of a transformer's linear layers: bfloat16 takes about half the time on processors that have it, and moves vectors by "
+            + "less than 0.005 (cosine above 0.9998 for all-MiniLM-L6-v2)."
+    )
     /// Least severe level that is logged.
     public static let logLevel = SettingKey(
         "log.level",
@@ -291,7 +299,7 @@ extension Setting {
         SettingKey.workerGraceSeconds.setting, SettingKey.storePollMilliseconds.setting,
         SettingKey.rerankCacheBytes.setting, SettingKey.rerankCacheDirectory.setting,
         SettingKey.encoderModel.setting,
-        SettingKey.encoderClassifier.setting,
+        SettingKey.encoderClassifier.setting, SettingKey.encoderPrecision.setting,
         SettingKey.curveSecretKeyFile.setting, SettingKey.curveFrontAllowList.setting,
         SettingKey.curveBackAllowList.setting, SettingKey.curveServerKey.setting,
         SettingKey.logLevel.setting, SettingKey.logFormat.setting,

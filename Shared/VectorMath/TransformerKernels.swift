@@ -4,49 +4,26 @@ import CVectorKernels
 ///
 /// Kernel paths agree to rounding, not to the bit.
 public enum TransformerKernels {
-    /// Adds `bias` to every row.
+    /// The swish-gated unit: first half · second half · sigmoid(second half) of every row.
     ///
     /// - Parameters:
-    ///   - rows: Whole rows of `bias.count`.
-    ///   - bias: One value for each column.
-    ///   - path: Kernel path.
-    public static func addBias(_ rows: inout MutableSpan<Float>, _ bias: Span<Float>, path: KernelPath = .current) {
-        let count = rowCount(rows.count, bias.count)
-        rows.withUnsafeMutableBufferPointer { rows in
-            bias.withUnsafeBufferPointer { bias in
-                guard let values = rows.baseAddress, let shift = bias.baseAddress else { return }
-                mrl_add_bias(path.checkedNumber, values, count, bias.count, shift)
-            }
-        }
-    }
-
-    /// The Gaussian error linear unit, with the exact integral, of every row plus `bias`.
-    ///
-    /// - Parameters:
-    ///   - rows: Whole rows of `bias.count`.
-    ///   - bias: One value for each column.
-    ///   - path: Kernel path.
-    public static func gelu(_ rows: inout MutableSpan<Float>, bias: Span<Float>, path: KernelPath = .current) {
-        let count = rowCount(rows.count, bias.count)
-        rows.withUnsafeMutableBufferPointer { rows in
-            bias.withUnsafeBufferPointer { bias in
-                guard let values = rows.baseAddress, let shift = bias.baseAddress else { return }
-                mrl_bias_gelu(path.checkedNumber, values, count, bias.count, shift)
-            }
-        }
-    }
-
-    /// The swish-gated unit: the first half of each row becomes first · second · sigmoid(second).
-    ///
-    /// - Parameters:
-    ///   - rows: Whole rows of `2 * width`; their second halves are left alone.
+    ///   - rows: Whole rows of `2 * width`.
+    ///   - gated: Gets as many rows of `width`.
     ///   - width: Columns of a half.
     ///   - path: Kernel path.
-    public static func gate(_ rows: inout MutableSpan<Float>, width: Int, path: KernelPath = .current) {
+    public static func gate(
+        _ rows: Span<Float>,
+        into gated: inout MutableSpan<Float>,
+        width: Int,
+        path: KernelPath = .current
+    ) {
         let count = rowCount(rows.count, 2 * width)
-        rows.withUnsafeMutableBufferPointer { rows in
-            guard let values = rows.baseAddress else { return }
-            mrl_gate(path.checkedNumber, values, count, width)
+        precondition(gated.count == count * width, "the result has another shape")
+        rows.withUnsafeBufferPointer { rows in
+            gated.withUnsafeMutableBufferPointer { gated in
+                guard let values = rows.baseAddress, let out = gated.baseAddress else { return }
+                mrl_gate(path.checkedNumber, values, count, width, out)
+            }
         }
     }
 
@@ -76,7 +53,6 @@ public enum TransformerKernels {
     ///   - rows: Whole rows of `width`.
     ///   - width: Columns.
     ///   - added: As long as `rows`; added first. Empty for nothing.
-    ///   - bias: One value for each column, added too. Empty for nothing.
     ///   - weight: Factor of each column afterwards. Empty for none, and then `shift` is empty too.
     ///   - shift: Added to each column at the end.
     ///   - epsilon: Added to the variance.
@@ -85,7 +61,6 @@ public enum TransformerKernels {
         _ rows: inout MutableSpan<Float>,
         width: Int,
         adding added: Span<Float> = Span(),
-        bias: Span<Float> = Span(),
         weight: Span<Float> = Span(),
         shift: Span<Float> = Span(),
         epsilon: Float,
@@ -93,26 +68,22 @@ public enum TransformerKernels {
     ) {
         let count = rowCount(rows.count, width)
         precondition(added.isEmpty || added.count == rows.count, "what is added has another shape")
-        precondition(bias.isEmpty || bias.count == width, "the bias has another width")
         precondition(weight.count == shift.count && (weight.isEmpty || weight.count == width), "another width")
         rows.withUnsafeMutableBufferPointer { rows in
             guard let values = rows.baseAddress else { return }
             added.withUnsafeBufferPointer { added in
-                bias.withUnsafeBufferPointer { bias in
-                    weight.withUnsafeBufferPointer { weight in
-                        shift.withUnsafeBufferPointer { shift in
-                            mrl_layer_norm(
-                                path.checkedNumber,
-                                values,
-                                added.isEmpty ? nil : added.baseAddress,
-                                bias.isEmpty ? nil : bias.baseAddress,
-                                weight.isEmpty ? nil : weight.baseAddress,
-                                shift.isEmpty ? nil : shift.baseAddress,
-                                count,
-                                width,
-                                epsilon
-                            )
-                        }
+                weight.withUnsafeBufferPointer { weight in
+                    shift.withUnsafeBufferPointer { shift in
+                        mrl_layer_norm(
+                            path.checkedNumber,
+                            values,
+                            added.isEmpty ? nil : added.baseAddress,
+                            weight.isEmpty ? nil : weight.baseAddress,
+                            shift.isEmpty ? nil : shift.baseAddress,
+                            count,
+                            width,
+                            epsilon
+                        )
                     }
                 }
             }

@@ -1,5 +1,6 @@
 import Foundation
 import Testing
+import VectorMath
 import WireProtocol
 
 @testable import Encoding
@@ -60,12 +61,29 @@ struct MiniLMTests {
         }
     }
 
+    @Test("gives in bfloat16 vectors within 5e-3 and a cosine of 0.9998 of the reference's")
+    func bfloat16() throws {
+        let encoder = try #require(
+            try loadEncoder(directory: MiniLM.folder, precision: .bfloat16) as? TransformerEncoder
+        )
+        #expect(encoder.model.id == (try MiniLM.encoder.get().model.id))
+        let golden = try GoldenFiles.floats("MiniLM/norm.npy")
+        let found = encoder.encode(try MiniLM.cases().map(\.text), role: "document")
+        let worst = GoldenFiles.difference(found, golden)
+        let cosines = stride(from: 0, to: golden.count, by: 384).map { start in
+            (start..<start + 384).reduce(Float(0)) { $0 + found[$1] * golden[$1] }
+        }
+        #expect(worst < 5e-3 && worst > 1e-5, "\(worst)")
+        #expect(cosines.min()! > 0.9998, "\(cosines.min()!)")
+    }
+
     @Test("gives the reference's rows after every layer")
     func layers() throws {
         let encoder = try MiniLM.encoder.get()
         let ids = try MiniLM.cases()[11].ids
         var rows: [Float] = []
-        _ = encoder.stack.run(ids, lengths: [ids.count]) { rows += $0 }
+        let scratch = TransformerStack.Scratch()
+        encoder.stack.run(ids, lengths: [ids.count], scratch: scratch, onLayer: { rows += $0 })
         #expect(GoldenFiles.difference(rows, try GoldenFiles.floats("MiniLM/case11_hidden.npy")) < 2e-5)
     }
 

@@ -1,5 +1,6 @@
 import Foundation
 import Testing
+import VectorMath
 import WireProtocol
 
 @testable import Encoding
@@ -77,6 +78,15 @@ struct PublishedModelTests {
         let last = try #require(cases.last)
         #expect(GoldenFiles.difference(encoder.encode([last.text], role: last.role), last.vector) < 2e-6)
         #expect(encoder.encode([], role: "query").isEmpty)
+    }
+
+    @Test("stay near in bfloat16, and tables as they are", arguments: kinds)
+    func bfloat16(kind: String) throws {
+        let encoder = try loadEncoder(directory: Self.folder + kind, precision: .bfloat16)
+        let cases = try cases(kind).filter { $0.role == "query" }
+        let found = encoder.encode(cases.map(\.text), role: "query")
+        let isTable = kind == "static" || kind == "model2vec"
+        #expect(GoldenFiles.difference(found, cases.flatMap(\.vector)) < (isTable ? 2e-6 : 0.05))
     }
 
     @Test(

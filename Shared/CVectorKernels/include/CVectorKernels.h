@@ -9,6 +9,7 @@
 //   a missing tail counts as 0*0; then lanes are added 16 -> 8 -> 4 -> 2 -> 1, j with j + half.
 #pragma once
 #include "graph.h"
+#include "linear.h"
 #include "transformer.h"
 #include <stdbool.h>
 #include <stddef.h>

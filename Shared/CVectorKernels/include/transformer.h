@@ -4,18 +4,13 @@
 #pragma once
 #include <stddef.h>
 
-// rows[i] += bias.
-void mrl_add_bias(int path, float *rows, size_t count, size_t width, const float *bias);
-// rows[i] = gelu(rows[i] + bias) with the exact Gaussian integral, to 3e-8 of its factor.
-void mrl_bias_gelu(int path, float *rows, size_t count, size_t width, const float *bias);
-// Rows of 2 * width: the first half becomes first * second * sigmoid(second), the second is left alone.
-void mrl_gate(int path, float *rows, size_t count, size_t width);
+// Rows of 2 * width become rows of width: first half * second half * sigmoid(second half).
+void mrl_gate(int path, const float *rows, size_t count, size_t width, float *gated);
 // Each row becomes the softmax of its first `width` values times `scale`; `width` is 1 or more.
 void mrl_softmax(int path, float *rows, size_t count, size_t width, size_t stride, float scale);
-// rows[i] = normalised(rows[i] + added[i] + bias) * weight + shift. `added` and `bias` may be null; so may `weight` and
-// `shift`, together.
-void mrl_layer_norm(int path, float *rows, const float *added, const float *bias, const float *weight,
-                    const float *shift, size_t count, size_t width, float epsilon);
+// rows[i] = normalised(rows[i] + added[i]) * weight + shift. `added` may be null; so may `weight` and `shift`, together.
+void mrl_layer_norm(int path, float *rows, const float *added, const float *weight, const float *shift, size_t count,
+                    size_t width, float epsilon);
 // Turns the pairs (i, i + half) of each head's `2 * half` values by the row's angles; angles are [count][half].
 void mrl_turn_pairs(int path, float *rows, size_t count, size_t stride, size_t heads, size_t half,
                     const float *cosines, const float *sines);
