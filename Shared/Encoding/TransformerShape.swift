@@ -98,7 +98,8 @@ struct TransformerShape: Sendable, Hashable {
         file.ignore([
             "_name_or_path", "architectures", "auto_map", "initializer_range", "torch_dtype", "dtype",
             "transformers_version", "use_cache", "id2label", "label2id", "tie_word_embeddings", "output_past",
-            "is_matryoshka", "matryoshka_dimensions",
+            "is_matryoshka", "matryoshka_dimensions", "_attn_implementation_autoset", "attn_implementation",
+            "cls_token_id", "sep_token_id", "eos_token_id", "mask_token_id", "unk_token_id",
         ])
         try file.finish()
         guard width % heads == 0 else {

@@ -9,7 +9,7 @@ import WireProtocol
 @Suite("Published models")
 struct PublishedModelTests {
     static let folder = GoldenFiles.folder + "/Published/"
-    static let kinds = ["bert", "nomic", "static", "model2vec"]
+    static let kinds = ["bert", "nomic", "static", "model2vec", "snowflake", "mxbai", "leaf"]
 
     /// A copy of a model that can be changed.
     private final class Copy {
@@ -91,7 +91,10 @@ struct PublishedModelTests {
 
     @Test(
         "tell their sizes",
-        arguments: [("bert", [8, 12, 24]), ("nomic", [8, 16, 32]), ("static", [4, 8, 16]), ("model2vec", [16])]
+        arguments: [
+            ("bert", [8, 12, 24]), ("nomic", [8, 16, 32]), ("static", [4, 8, 16]), ("model2vec", [16]),
+            ("snowflake", [16]), ("mxbai", [16]), ("leaf", [24]),
+        ]
     )
     func sizes(kind: String, nesting: [Int]) throws {
         let model = try loadEncoder(directory: Self.folder + kind).model

@@ -136,22 +136,36 @@ def modules(*parts):
             for i, (kind, path) in enumerate(parts)]
 
 
-def bert():
-    """CLS pooling, a dense layer, F16 in two shards, vocab.txt, a prompt for queries, twelve tokens at most."""
-    width, heads, inner, outputs, limit = 16, 2, 32, 24, 12
-    w = Weights(1, "F16")
+def bert_core(w, layer_count, width, heads, inner, positions):
+    """Random weights of a BERT encoder, and the rows that it makes of ids."""
     tokens = w.make("embeddings.word_embeddings.weight", len(PIECES), width)
-    positions = w.make("embeddings.position_embeddings.weight", 32, width)
+    places = w.make("embeddings.position_embeddings.weight", positions, width)
     types = w.make("embeddings.token_type_embeddings.weight", 2, width)
     start = w.norm("embeddings.LayerNorm", width)
     layers = []
-    for i in range(2):
+    for i in range(layer_count):
         name = f"encoder.layer.{i}."
         layers.append([w.linear(name + "attention.self." + part, width, width) for part in ("query", "key", "value")]
                       + [w.linear(name + "attention.output.dense", width, width),
                          w.norm(name + "attention.output.LayerNorm", width),
                          w.linear(name + "intermediate.dense", inner, width),
                          w.linear(name + "output.dense", width, inner), w.norm(name + "output.LayerNorm", width)])
+
+    def rows(ids):
+        x = start(tokens[ids] + places[:len(ids)] + types[0])
+        for q, k, v, mix, norm1, up, down, norm2 in layers:
+            x = norm1(x + mix(attention(q(x), k(x), v(x), heads)))
+            x = norm2(x + down(gelu(up(x))))
+        return x
+
+    return rows
+
+
+def bert():
+    """CLS pooling, a dense layer, F16 in two shards, vocab.txt, a prompt for queries, twelve tokens at most."""
+    width, heads, inner, outputs, limit = 16, 2, 32, 24, 12
+    w = Weights(1, "F16")
+    rows = bert_core(w, 2, width, heads, inner, 32)
     top = Weights(2, "F32")
     dense = top.linear("linear", outputs, width)
     prompts = {"query": "search: ", "passage": ""}
@@ -183,13 +197,94 @@ def bert():
 
     def encode(text, role):
         ids = [CLS] + ids_of((prompts["query"] if role == "query" else "") + text)[:limit - 2] + [SEP]
-        x = start(tokens[ids] + positions[:len(ids)] + types[0])
-        for q, k, v, mix, norm1, up, down, norm2 in layers:
-            x = norm1(x + mix(attention(q(x), k(x), v(x), heads)))
-            x = norm2(x + down(gelu(up(x))))
-        return unit(np.tanh(dense(x[0])))
+        return unit(np.tanh(dense(rows(ids)[0])))
 
     return encode
+
+
+QUERY = "Represent this sentence for searching relevant passages: "
+
+
+def published(folder, seed, kind, pooling, prompts, extra, dense=None, normalises=True, limit=512, named="", v5=False):
+    """A BERT encoder with the files and members of its kind on the hub, by other numbers."""
+    width, heads, inner = 16, 2, 32
+    w = Weights(seed, kind)
+    rows = bert_core(w, 2, width, heads, inner, limit)
+    w.make("embeddings.position_ids", 1, limit)
+    w.linear("pooler.dense", width, width)
+    if named:
+        w.tensors = {named + name: values for name, values in w.tensors.items()}
+    os.makedirs(folder, exist_ok=True)
+    w.save(folder + "/model.safetensors")
+    parts = [("Transformer", ""), ("Pooling", "1_Pooling")]
+    layer = None
+    if dense:
+        top = Weights(seed + 100, "F32")
+        layer = top.linear("linear", dense, width)
+        os.makedirs(folder + "/2_Dense", exist_ok=True)
+        top.save(folder + "/2_Dense/model.safetensors")
+        write(folder + "/2_Dense/config.json", {"in_features": width, "out_features": dense, "bias": True,
+                                                "activation_function": "torch.nn.modules.linear.Identity"})
+        parts.append(("Dense", "2_Dense"))
+    if normalises:
+        parts.append(("Normalize", f"{len(parts)}_Normalize"))
+    write(folder + "/modules.json", modules(*parts))
+    file = tokenizer(True)
+    file["truncation"] = {"direction": "Right", "max_length": limit, "strategy": "LongestFirst", "stride": 0}
+    file["padding"] = {"strategy": {"Fixed": limit}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
+                       "pad_type_id": 0, "pad_token": "[PAD]"}
+    write(folder + "/tokenizer.json", file)
+    write(folder + "/tokenizer_config.json", {
+        "added_tokens_decoder": {"0": {"content": "[PAD]", "special": True}}, "clean_up_tokenization_spaces": True,
+        "cls_token": "[CLS]", "do_lower_case": True, "mask_token": "[MASK]", "max_length": limit, "model_max_length": limit,
+        "pad_to_multiple_of": None, "pad_token": "[PAD]", "pad_token_type_id": 0, "padding_side": "right",
+        "sep_token": "[SEP]", "stride": 0, "strip_accents": None, "tokenize_chinese_chars": True,
+        "tokenizer_class": "BertTokenizer", "truncation_side": "right", "unk_token": "[UNK]"})
+    write(folder + "/special_tokens_map.json", {"cls_token": "[CLS]"})
+    write(folder + "/config.json", {
+        "architectures": ["BertModel"], "attention_probs_dropout_prob": 0.1, "classifier_dropout": None,
+        "gradient_checkpointing": False, "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "hidden_size": width,
+        "initializer_range": 0.02, "intermediate_size": inner, "layer_norm_eps": 1e-12, "max_position_embeddings": limit,
+        "model_type": "bert", "num_attention_heads": heads, "num_hidden_layers": 2, "pad_token_id": 0,
+        "position_embedding_type": "absolute", "type_vocab_size": 2, "vocab_size": len(PIECES), **extra})
+    write(folder + "/sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
+    names = ["cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"]
+    pool = {"word_embedding_dimension": width, **{f"pooling_mode_{name}": name == pooling for name in names},
+            "include_prompt": True}
+    if v5:
+        pool = {"embedding_dimension": width, "pooling_mode": "cls" if pooling == "cls_token" else "mean",
+                "include_prompt": True}
+    write(folder + "/1_Pooling/config.json", pool)
+    settings = {"__version__": {"sentence_transformers": "5.0.0", "transformers": "4.53.0", "pytorch": "2.7.0"},
+                "prompts": prompts, "default_prompt_name": None}
+    if v5:
+        settings |= {"model_type": "SentenceTransformer", "similarity_fn_name": "cosine"}
+    write(folder + "/config_sentence_transformers.json", settings)
+
+    def encode(text, role):
+        prompt = prompts.get("query", "") if role == "query" else ""
+        x = rows([CLS] + ids_of(prompt + text)[:limit - 2] + [SEP])
+        x = x[0] if pooling == "cls_token" else x.mean(axis=0)
+        return unit(layer(x) if layer else x)
+
+    return encode
+
+
+def snowflake():
+    return published("snowflake", 11, "F32", "cls_token", {"query": QUERY},
+                     {"torch_dtype": "float32", "transformers_version": "4.36.1", "use_cache": True}, limit=64)
+
+
+def mxbai():
+    return published("mxbai", 12, "F16", "cls_token", {"query": QUERY, "passage": ""},
+                     {"torch_dtype": "float16", "transformers_version": "4.38.2", "use_cache": False,
+                      "_name_or_path": "mxbai"}, normalises=False, limit=64, named="bert.")
+
+
+def leaf():
+    return published("leaf", 13, "BF16", "mean_tokens", {"query": QUERY, "document": ""},
+                     {"dtype": "bfloat16", "transformers_version": "4.56.0", "_attn_implementation_autoset": True,
+                      "chunk_size_feed_forward": 0, "is_decoder": False}, dense=24, limit=64, v5=True)
 
 
 def nomic():
@@ -267,7 +362,8 @@ def model2vec():
 
 cases = []
 for model, make, texts in (("bert", bert, TEXTS + [LONG]), ("nomic", nomic, TEXTS + [LONG]),
-                           ("static", sentence_static, TEXTS), ("model2vec", model2vec, TEXTS)):
+                           ("static", sentence_static, TEXTS), ("model2vec", model2vec, TEXTS),
+                           ("snowflake", snowflake, TEXTS + [LONG]), ("mxbai", mxbai, TEXTS), ("leaf", leaf, TEXTS)):
     encode = make()
     for role in ("query", "document"):
         for text in texts:
