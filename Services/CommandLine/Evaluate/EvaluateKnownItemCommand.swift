@@ -4,12 +4,12 @@ import Matryoshka
 import ServiceRuntime
 import WireProtocol
 
-/// `mrl evaluate`.
-struct EvaluateCommand: ParsableCommand {
+/// `mrl evaluate known-item`.
+struct EvaluateKnownItemCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "evaluate",
+        commandName: "known-item",
         abstract: "Measure quality, cost and time of many plans on held-out known-item queries.",
-        usage: "mrl evaluate [<options>]",
+        usage: "mrl evaluate known-item [<options>]",
         discussion: helpDiscussion(
             """
             Each query is the short description of one package of a held-out source; the collection embeds the long
@@ -17,9 +17,9 @@ struct EvaluateCommand: ParsableCommand {
             full search that a plan finds.
             """,
             examples: """
-                mrl evaluate
-                mrl evaluate --queries 0 --json
-                mrl evaluate --plan 32:400,256:10
+                mrl evaluate known-item
+                mrl evaluate known-item --queries 0 --json
+                mrl evaluate known-item --plan 32:400,256:10
                 """
         )
     )

@@ -1,0 +1,19 @@
+import ArgumentParser
+import CommandHelp
+
+/// `mrl evaluate`.
+struct EvaluateCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "evaluate",
+        abstract: "Measure what every choice of dimensions costs and gains.",
+        discussion: helpDiscussion(
+            "Without a subcommand it is known-item.",
+            examples: """
+                mrl evaluate
+                mrl evaluate --queries 0 --json
+                """
+        ),
+        subcommands: [EvaluateKnownItemCommand.self],
+        defaultSubcommand: EvaluateKnownItemCommand.self
+    )
+}
