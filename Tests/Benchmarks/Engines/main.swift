@@ -1,5 +1,5 @@
-// Times of the engines' kernels on one core, over the shards of one collection. Run it in release:
-// MRL_BENCHMARKS=1 swift run -c release engine-benchmarks [rows]
+// Times of the engines' kernels on one core, over the shards of one collection, and how much of the memory's bandwidth a
+// single scan takes. Run it in release: MRL_BENCHMARKS=1 swift run -c release engine-benchmarks [rows] [keep]
 import Matryoshka
 import Reranking
 import RetrievalTesting
@@ -67,6 +67,7 @@ for path in KernelPath.available {
         print(line)
     }
 }
+compareWithMemory()
 
 let shards = (0..<Slots.shardCount).map { shard in
     (

@@ -24,6 +24,7 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=2.0, help="time of each single and each batched run")
     parser.add_argument("--build-seconds", type=float, default=1200, help="time to build a graph; rows are halved to fit")
     parser.add_argument("--methods", default="flat,prefix,ivf,panorama,faiss-hnsw,hnswlib,usearch")
+    parser.add_argument("--pca", action="store_true", help="prefixes of principal axes, for models that are not Matryoshka")
     parser.add_argument("--probe", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -200,8 +201,12 @@ class Run:
         """`inner` over the renormalised prefix."""
         chain = faiss.IndexPreTransform(inner)
         chain.prepend_transform(faiss.NormalizationTransform(width, 2.0))
-        chain.prepend_transform(faiss.RemapDimensionsTransform(self.dimensions, width, False))
+        chain.prepend_transform(faiss.PCAMatrix(self.dimensions, width) if ARGUMENTS.pca else
+                                faiss.RemapDimensionsTransform(self.dimensions, width, False))
         return chain
+
+    def sized(self, width):
+        return f"{width} dims" + (", pca" if ARGUMENTS.pca else "")
 
     def sweep_refine(self, method, setting, index, build, keeps, inner=None, efforts=(None,)):
         refine = faiss.IndexRefine(index, self.flat_index())
@@ -225,9 +230,11 @@ class Run:
                 continue
             with Build() as build:
                 index = self.on_prefix(faiss.IndexFlatIP(width), width)
+                if ARGUMENTS.pca:
+                    index.train(np.ascontiguousarray(self.base[:20_000]))
                 for chunk in self.chunks():
                     index.add(chunk)
-            self.sweep_refine("prefix flat + refine", f"{width} dims", index, build, keeps)
+            self.sweep_refine("prefix flat + refine", self.sized(width), index, build, keeps)
 
     def ivf(self):
         self.flat_index()
@@ -243,7 +250,7 @@ class Run:
                 index.train(sample)
                 for chunk in self.chunks():
                     index.add(chunk)
-            self.sweep_refine(f"IVF{lists}-SQ8 prefix {width} + refine", f"{width} dims", index, build,
+            self.sweep_refine(f"IVF{lists}-SQ8 prefix {width} + refine", self.sized(width), index, build,
                               {32: [100, 400], 64: [50, 100, 200, 1000], 128: [50, 100, 400, 1000]}[width],
                               inner, [1, 2, 4, 8, 16, 32, 64, 128])
 

@@ -12,7 +12,7 @@ import VectorMath
 struct DataCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "data",
-        abstract: "Make a data set: profile A or H, or R from a corpus and a model."
+        abstract: "Make a data set: profile A or H, or R from a corpus and a model (M is R with another model)."
     )
 
     enum Profile: String, ExpressibleByArgument, CaseIterable {
@@ -29,7 +29,9 @@ struct DataCommand: ParsableCommand {
     @Option(help: "Seed of A and H.") var seed: UInt64 = 1
     @Flag(help: "Store A and H in half precision: half the file, slower to read.") var half = false
     @Option(help: "Corpus of R.") var corpus: String?
-    @Option(help: "Model of R.") var model: String?
+    @Option(help: "Model of R, any directory that mrl-encoder serves.") var model: String?
+    @Option(help: "Threads that encode.") var threads = ProcessInfo.processInfo.activeProcessorCount
+    @Option(help: "Precision of a transformer's linear layers: float32 or bfloat16.") var precision = "float32"
 
     func run() throws {
         try FileManager.default.createDirectory(atPath: output, withIntermediateDirectories: true)
@@ -75,10 +77,30 @@ struct DataCommand: ParsableCommand {
         guard let corpus, let model else { throw ValidationError("R needs --corpus and --model") }
         BLAS.useOneThread()
         let documents = try Corpus(path: corpus)
-        let encoder = try loadEncoder(directory: model)
+        guard let precision = LinearPrecision(rawValue: precision) else {
+            throw ValidationError("--precision is \(precision); allowed: float32, bfloat16")
+        }
+        let encoder = try loadEncoder(directory: model, precision: precision)
         let width = encoder.model.dimensions
-        func encoded(_ texts: [String], role: String) -> [Float] {
-            encoder.encode(texts, role: role)
+        let threads = max(1, threads)
+        func encoded(_ texts: ArraySlice<String>, role: String) -> [Float] {
+            let size = 256
+            let starts = Array(stride(from: texts.startIndex, to: texts.endIndex, by: size))
+            nonisolated(unsafe) var parts = [[Float]](repeating: [], count: starts.count)
+            parts.withUnsafeMutableBufferPointer { parts in
+                // Each iteration writes an entry of its own.
+                nonisolated(unsafe) let parts = parts
+                DispatchQueue.concurrentPerform(iterations: threads) { lane in
+                    for number in stride(from: lane, to: starts.count, by: threads) {
+                        let start = starts[number]
+                        parts[number] = encoder.encode(
+                            Array(texts[start..<min(start + size, texts.endIndex)]),
+                            role: role
+                        )
+                    }
+                }
+            }
+            return Array(parts.joined())
         }
         func shuffled(_ indices: [Int]) -> [Int] {
             var random = SeededGenerator(seed: 1)
@@ -86,8 +108,15 @@ struct DataCommand: ParsableCommand {
         }
         func write(_ name: String, _ texts: [String], role: String, limit: Int) throws {
             var values: [Float] = []
-            for start in stride(from: 0, to: texts.count, by: 1_024) where values.count / width < limit {
-                let part = encoded(Array(texts[start..<min(start + 1_024, texts.count)]), role: role)
+            let watch = Stopwatch(ofThread: false)
+            let step = min(8_192, 1_024 * threads)
+            for start in stride(from: 0, to: texts.count, by: step) where values.count / width < limit {
+                let part = encoded(texts[start..<min(start + step, texts.count)], role: role)
+                let done = min(start + step, texts.count)
+                if texts.count > 8 * step {
+                    let left = watch.seconds / Double(done) * Double(texts.count - done)
+                    note("\(name): \(done) of \(texts.count) texts encoded, \(Int(left)) s left")
+                }
                 for row in 0..<part.count / width {
                     let vector = part[row * width..<(row + 1) * width]
                     // No known word, no direction.

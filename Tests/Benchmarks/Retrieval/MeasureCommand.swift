@@ -34,6 +34,8 @@ struct MeasureCommand: ParsableCommand {
     )
     var plan: [[Stage]] = []
     @Option(parsing: .upToNextOption, help: "Lists to look into, for ivf.") var probes = [1, 2, 4, 8, 16, 32, 64]
+    @Flag(help: "Take heads in principal axes, as a collection of rotation: pca does; for models that are not Matryoshka.")
+    var pca = false
     @Option(help: "Queries of a batch.") var batch = 128
     @Option(help: "Threads of batched runs.") var threads = 1
     @Option(help: "Seconds of each single and each batched run.") var seconds = 2.0
@@ -67,6 +69,14 @@ struct MeasureCommand: ParsableCommand {
         let watch = Stopwatch(ofThread: true)
         let vectors = FullVectors(data)
         note("full vectors: \(data.rows) rows, \(watch.seconds) s")
+        var basis: VectorRotation?
+        if pca {
+            basis = data.principalBasis()
+            guard basis != nil else { throw ValidationError("the rows have no principal axes") }
+        }
+        // Signs are held by heads of their own.
+        let plans = plan.filter { $0[0].precision != .bit }
+        let isUsual = plan.isEmpty
         let queries = data.queryValues
         var results: [ResultRow] = []
 
@@ -107,14 +117,14 @@ struct MeasureCommand: ParsableCommand {
                     (16, [200, 400, 1000]), (32, [100, 200, 400, 1000]), (64, [50, 100, 200, 400, 1000]),
                     (128, [50, 100, 200, 400, 1000]),
                 ]
-                where width < data.dimensions && (plan.isEmpty || plan.contains { $0[0].dimensions == width }) {
+                where width < data.dimensions && (isUsual || plans.contains { $0[0].dimensions == width }) {
                     let watch = Stopwatch(ofThread: true)
-                    let heads = Heads(data, residentWidth: width)
+                    let heads = Heads(data, residentWidth: width, basis: basis)
                     let build = (watch.seconds, watch.processorSeconds)
-                    for stages in plan where stages[0].dimensions == width {
+                    for stages in plans where stages[0].dimensions == width {
                         try measure(try FlatMethod(heads: heads, vectors: vectors, stages: stages), build: build)
                     }
-                    guard plan.isEmpty else { continue }
+                    guard isUsual else { continue }
                     for keep in keeps {
                         let stages = [
                             Stage(dimensions: width, keep: keep),
@@ -122,7 +132,9 @@ struct MeasureCommand: ParsableCommand {
                         ]
                         try measure(try FlatMethod(heads: heads, vectors: vectors, stages: stages), build: build)
                     }
-                    // And the funnel, which reads a part of each vector before it reads the whole of some.
+                    // And the funnel, which reads a part of each vector before it reads the whole of some; a rotated
+                    // part takes the whole vector.
+                    guard basis == nil else { continue }
                     let between = min(128, data.dimensions / 4)
                     for keep in keeps where keep > 200 || width < 64 {
                         for second in [30, 60, 100] where between > width {
@@ -136,14 +148,15 @@ struct MeasureCommand: ParsableCommand {
                 }
             case .bits:
                 // A funnel of precisions: signs of the rotated head, then its codes, then all of the vector.
+                guard isUsual || plans.count < plan.count else { continue }
                 let watch = Stopwatch(ofThread: true)
                 let width = min(128, data.dimensions / 2)
-                let heads = Heads(data, residentWidth: width, holdsSigns: true)
+                let heads = Heads(data, residentWidth: width, basis: basis, holdsSigns: true)
                 let build = (watch.seconds, watch.processorSeconds)
                 for stages in plan where stages[0].precision == .bit {
                     try measure(try FlatMethod(heads: heads, vectors: vectors, stages: stages), build: build)
                 }
-                for signs in [64, 128] where signs <= width && plan.isEmpty {
+                for signs in [64, 128] where signs <= width && isUsual {
                     for (first, second) in [(1000, 100), (2000, 100), (4000, 200), (8000, 400)] where first < data.rows
                     {
                         let stages = [
@@ -157,11 +170,12 @@ struct MeasureCommand: ParsableCommand {
             case .ivf:
                 // About 2 √N lists, as the peers get.
                 let count = 1 << max(6, min(12, Int(log2(2 * Double(data.rows).squareRoot()))))
-                for width in [64, 128] where width < data.dimensions {
+                for width in [64, 128]
+                where width < data.dimensions && (isUsual || plans.contains { $0[0].dimensions == width }) {
                     let watch = Stopwatch(ofThread: true)
-                    let heads = Heads(data, residentWidth: width, lists: count)
+                    let heads = Heads(data, residentWidth: width, basis: basis, lists: count)
                     let build = (watch.seconds, watch.processorSeconds)
-                    for stages in plan.isEmpty ? listPlans(width, data.dimensions) : plan
+                    for stages in isUsual ? listPlans(width, data.dimensions) : plans
                     where stages[0].dimensions == width {
                         for probes in probes where probes <= count {
                             try measure(
@@ -177,6 +191,7 @@ struct MeasureCommand: ParsableCommand {
                     let heads = Heads(
                         data,
                         residentWidth: width,
+                        basis: basis,
                         links: 16,
                         constructionEffort: 100,
                         threads: threads
@@ -221,7 +236,7 @@ struct MeasureCommand: ParsableCommand {
     /// A short list of the lists' best goes on at full size, or by way of a prefix of the full vectors.
     private func listPlans(_ width: Int, _ dimensions: Int) -> [[Stage]] {
         let full = Stage(dimensions: dimensions, keep: DataSet.neighbours)
-        guard width == 64, dimensions > 128 else {
+        guard width == 64, dimensions > 128, !pca else {
             return [30, 50, 100, 200].map { [Stage(dimensions: width, keep: $0), full] }
         }
         return [(50, 20), (100, 30), (200, 40), (400, 60)].flatMap { keep, second in

@@ -72,10 +72,10 @@ struct ReportCommand: ParsableCommand {
         }
         text += """
 
-            The model MiniLM joins data set R once mrl-encoder serves transformers. Recall is judged against exact search
-            over all dimensions; a row that ties with the tenth counts as found. Times of single queries are those of one
-            thread; "ms CPU" and "q/s/core" are processor time, which other work on the cores does not inflate. Memory is
-            that of the index; full vectors, which methods that rerank or refine need too, come on top.
+            Recall is judged against exact search over all dimensions; a row that ties with the tenth counts as found.
+            Times of single queries are those of one thread; "ms CPU" and "q/s/core" are processor time, which other work
+            on the cores does not inflate. Memory is that of the index; full vectors, which methods that rerank or refine
+            need too, come on top. "pca": prefixes are taken in principal axes, since the model is not Matryoshka.
 
             """
         try Data(text.utf8).write(to: URL(fileURLWithPath: output + "/report.md"))

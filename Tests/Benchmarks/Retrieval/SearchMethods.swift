@@ -62,12 +62,22 @@ struct Heads: @unchecked Sendable {
     let residentWidth: Int
     let lists: CoarseLists?
     let holdsSigns: Bool
+    /// What heads are taken in; nil: as the vectors are.
+    let basis: VectorRotation?
     /// Walked in place of the shards, which are empty then.
     let graph: (rows: HeadGraph, shards: [GraphShard], links: Int)?
 
     /// Links all rows in a graph, with so many threads.
-    init(_ data: DataSet, residentWidth: Int, links: Int, constructionEffort: Int, threads: Int) {
+    init(
+        _ data: DataSet,
+        residentWidth: Int,
+        basis: VectorRotation?,
+        links: Int,
+        constructionEffort: Int,
+        threads: Int
+    ) {
         self.residentWidth = residentWidth
+        self.basis = basis
         let storedWidth = min(128, data.dimensions)
         self.storedWidth = storedWidth
         lists = nil
@@ -92,18 +102,23 @@ struct Heads: @unchecked Sendable {
         )
         let shard = GraphShard(in: graph)
         for row in 0..<data.rows {
-            data.base.withFloats(row..<row + 1) { vector in
-                shard.upsert(id: Int64(row), version: 1, head: vector.extracting(first: storedWidth).span)
-            }
+            data.withHead(row, storedWidth, in: basis) { shard.upsert(id: Int64(row), version: 1, head: $0) }
         }
         shard.settle()
         self.graph = (graph, [shard], links)
     }
 
     /// Learns so many inverted lists over the first 64 dimensions; 0: none.
-    init(_ data: DataSet, residentWidth: Int, lists count: Int = 0, holdsSigns: Bool = false) {
+    init(
+        _ data: DataSet,
+        residentWidth: Int,
+        basis: VectorRotation?,
+        lists count: Int = 0,
+        holdsSigns: Bool = false
+    ) {
         self.residentWidth = residentWidth
-        let lists = count == 0 ? nil : Self.learn(count, data)
+        self.basis = basis
+        let lists = count == 0 ? nil : Self.learn(count, data, basis)
         self.lists = lists
         graph = nil
         let storedWidth = min(128, data.dimensions)
@@ -122,24 +137,20 @@ struct Heads: @unchecked Sendable {
             return (number, shard)
         }
         for row in 0..<data.rows {
-            data.base.withFloats(row..<row + 1) { vector in
-                shards[row % shards.count].rows.upsert(
-                    id: Int64(row),
-                    version: 1,
-                    head: vector.extracting(first: storedWidth).span
-                )
+            data.withHead(row, storedWidth, in: basis) {
+                shards[row % shards.count].rows.upsert(id: Int64(row), version: 1, head: $0)
             }
         }
         for shard in shards { shard.rows.seal() }
     }
 
     /// From rows that lie evenly over the data, 64 for each list.
-    private static func learn(_ count: Int, _ data: DataSet) -> CoarseLists {
+    private static func learn(_ count: Int, _ data: DataSet, _ basis: VectorRotation?) -> CoarseLists {
         let width = min(64, data.dimensions)
         let step = max(1, data.rows / (count * 64))
         var sample: [Float] = []
         for row in stride(from: 0, to: data.rows, by: step) {
-            data.base.withFloats(row..<row + 1) { sample += $0[..<width] }
+            data.withHead(row, width, in: basis) { head in for i in head.indices { sample.append(head[i]) } }
         }
         let centroids = sphericalKMeans(sample.span, width: width, clusters: count).centroids
         return CoarseLists(centroids: centroids, count: centroids.count / width)
@@ -147,6 +158,26 @@ struct Heads: @unchecked Sendable {
 
     var bytes: Int {
         graph?.shards.reduce(0) { $0 + $1.residentBytes } ?? shards.reduce(0) { $0 + $1.rows.residentBytes }
+    }
+}
+
+extension DataSet {
+    /// The first coordinates of a row, in the basis where there is one.
+    func withHead(_ row: Int, _ width: Int, in basis: VectorRotation?, _ body: (Span<Float>) -> Void) {
+        base.withFloats(row..<row + 1) { vector in
+            guard let basis else { return body(vector.extracting(first: width).span) }
+            body(basis.rotated(vector.span, first: width).span)
+        }
+    }
+
+    /// The principal axes of rows that lie evenly over the data, as a collection learns them that is made with
+    /// `rotation: pca`.
+    func principalBasis() -> VectorRotation? {
+        let step = max(1, rows / 20_000)
+        var sample: [Float] = []
+        for row in stride(from: 0, to: rows, by: step) { base.withFloats(row..<row + 1) { sample += $0 } }
+        guard let found = principalAxes(of: sample.span, width: dimensions) else { return nil }
+        return VectorRotation(axes: found.axes, dimensions: dimensions)
     }
 }
 
@@ -185,6 +216,7 @@ struct FlatMethod: SearchMethod {
     var setting: String {
         plan.plan.description
             + (heads.lists != nil ? ", probes \(effort)" : heads.graph != nil ? ", ef \(effort)" : "")
+            + (heads.basis == nil ? "" : ", pca")
     }
     var memoryBytes: Int { heads.bytes }
 
@@ -193,7 +225,12 @@ struct FlatMethod: SearchMethod {
         var queryHeads: [Float] = []
         queryHeads.reserveCapacity(count * heads.storedWidth)
         for query in 0..<count {
-            for j in 0..<heads.storedWidth { queryHeads.append(queries[query * width + j]) }
+            if let basis = heads.basis {
+                let whole = queries.extracting(query * width..<(query + 1) * width)
+                queryHeads += basis.rotated(whole, first: heads.storedWidth)
+            } else {
+                for j in 0..<heads.storedWidth { queryHeads.append(queries[query * width + j]) }
+            }
         }
         let steps = Array(plan.steps[..<plan.residentCount])
         let lists =
@@ -225,7 +262,12 @@ struct FlatMethod: SearchMethod {
         for step in 1..<max(1, plan.residentCount) {
             left = best(left, list.ids, plan.steps[step].keep) { list.scores[step][left[$0]] }
         }
-        let prepared = PreparedQuery(vector: query, storedHeadWidth: heads.storedWidth, similarity: .cosine)
+        let prepared = PreparedQuery(
+            vector: query,
+            storedHeadWidth: heads.storedWidth,
+            similarity: .cosine,
+            basis: heads.basis
+        )
         for step in plan.residentCount..<plan.steps.count {
             let ids = left.map { list.ids[$0] }
             let scores = rescore(ids: ids, query: prepared, plan: plan, steps: step..<step + 1) { place in
