@@ -58,12 +58,16 @@ static inline __attribute__((always_inline)) void scan_queries(
     }
 }
 
+#define FETCH_AHEAD 12288  // bytes
+
 static inline __attribute__((always_inline)) void scan_int8_as(const mrl_block_rows *rows,
                                                                const mrl_int8_queries *queries,
                                                                mrl_selection *selections, bool cosine) {
     size_t groups = (queries->dimensions + 3) / 4, block_bytes = (rows->width + 3) / 4 * 64;
     bool needs_norms = cosine && queries->dimensions != rows->width;
-    for (size_t block = 0; block < rows->block_count; block += block_step(rows->pass)) {
+    // The processor fetches ahead by itself, but not across pages, and a page has few blocks.
+    size_t step = block_step(rows->pass), ahead = (FETCH_AHEAD / block_bytes + 1) * step;
+    for (size_t block = 0; block < rows->block_count; block += step) {
         unsigned live = rows->live[block];
         if (live == 0 || skips_block(rows->pass, block)) continue;
         const uint8_t *codes = (const uint8_t *)rows->blocks + block * block_bytes;
@@ -73,6 +77,10 @@ static inline __attribute__((always_inline)) void scan_int8_as(const mrl_block_r
             __m512i norms = int8_block_norms(codes, groups, last_group_mask(queries->dimensions));
             _mm512_storeu_ps(roots, _mm512_sqrt_ps(_mm512_cvtepi32_ps(norms)));
             factors = roots;
+        }
+        if (block + ahead < rows->block_count) {
+            const char *later = (const char *)codes + ahead * block_bytes;
+            for (size_t group = 0; group < groups; group++) _mm_prefetch(later + group * 64, _MM_HINT_T0);
         }
         size_t query = 0;
         for (; query + 8 <= queries->count; query += 8) {
