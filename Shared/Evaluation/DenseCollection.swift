@@ -33,7 +33,7 @@ public struct DenseCollection: Sendable {
 
     /// Rank of each query's wanted row by cosine over the first `size` dimensions; every tie counts against it.
     public func ranks(queries: [Float], targets: [Int], size: Int) -> [Int] {
-        let rows = Self.prefixes(of: vectors, dimensions, size)
+        let rows = prefixes(size).rows
         let queries = Self.prefixes(of: queries, dimensions, size)
         let bars = targets.enumerated().map { query, row in
             (0..<size).reduce(Float(0)) { $0 + queries[query * size + $1] * rows[row * size + $1] } - Self.tolerance
@@ -65,10 +65,33 @@ public struct DenseCollection: Sendable {
         keep: Int,
         excluding: [Int]? = nil
     ) -> [[(item: Int, score: Float)]] {
-        let prefixes = Self.prefixes(of: vectors, dimensions, size)
+        nearest(queries: queries, in: prefixes(size), keep: keep, excluding: excluding)
+    }
+
+    /// The first numbers of every row at unit length, ready to be scanned again and again.
+    public struct Prefixes: Sendable {
+        /// How many numbers of a row.
+        public let size: Int
+        fileprivate let rows: [Float]
+    }
+
+    /// Makes the rows' prefixes of a size of 1 to D.
+    public func prefixes(_ size: Int) -> Prefixes {
+        Prefixes(size: size, rows: Self.prefixes(of: vectors, dimensions, size))
+    }
+
+    /// The rows nearest to each query, over prefixes of this collection; else as
+    /// ``nearest(queries:size:keep:excluding:)``.
+    public func nearest(
+        queries: [Float],
+        in prefixes: Prefixes,
+        keep: Int,
+        excluding: [Int]? = nil
+    ) -> [[(item: Int, score: Float)]] {
+        let size = prefixes.size
         let short = Self.prefixes(of: queries, dimensions, size)
         var heaps = (0..<queries.count / dimensions).map { _ in BestRows(limit: keep) }
-        Self.forEachBlock(prefixes, short, size) { firstQuery, firstRow, width, scores in
+        Self.forEachBlock(prefixes.rows, short, size) { firstQuery, firstRow, width, scores in
             for query in 0..<scores.count / width {
                 let excluded = excluding.map { $0[firstQuery + query] - firstRow } ?? -1
                 for row in 0..<width where row != excluded {
@@ -89,12 +112,10 @@ public struct DenseCollection: Sendable {
         let keep = plan.count == 1 ? plan[0].keep * 2 + 64 : plan[0].keep
         let first = nearest(queries: queries, size: plan[0].dimensions, keep: keep)
         return targets.indices.map { query in
+            let vector = queries[query * dimensions..<(query + 1) * dimensions]
             var scored = first[query]
             for stage in plan.dropFirst() {
-                scored = scored.map { candidate in
-                    (candidate.item, cosine(queries, query, row: candidate.item, stage.dimensions))
-                }
-                scored.sort { ($0.score, $1.item) > ($1.score, $0.item) }
+                scored = rescored(scored, by: vector, stage.dimensions)
                 if stage != plan[plan.count - 1] { scored.removeLast(max(0, scored.count - stage.keep)) }
             }
             return Found(
@@ -104,19 +125,92 @@ public struct DenseCollection: Sendable {
         }
     }
 
-    private func cosine(_ queries: [Float], _ query: Int, row: Int, _ size: Int) -> Float {
-        queries.withUnsafeBufferPointer { queries in
+    /// Runs a plan for one query over prefixes of its first stage's size.
+    ///
+    /// - Parameters:
+    ///   - query: D numbers.
+    ///   - plan: One stage or more.
+    ///   - prefixes: Of this collection.
+    ///   - excluding: A row that does not count.
+    /// - Returns: What the last stage keeps, best first.
+    public func search(_ query: [Float], plan: Plan, in prefixes: Prefixes, excluding: Int? = nil) -> [Int] {
+        let stages = plan.stages
+        precondition(stages[0].dimensions == prefixes.size, "prefixes of the first stage's size")
+        var scored = nearest(
+            queries: query,
+            in: prefixes,
+            keep: stages[0].keep,
+            excluding: excluding.map { [$0] }
+        )[0]
+        for stage in stages.dropFirst() {
+            scored = rescored(scored, by: query[...], stage.dimensions)
+            scored.removeLast(max(0, scored.count - stage.keep))
+        }
+        return scored.map(\.item)
+    }
+
+    private func rescored(
+        _ candidates: [(item: Int, score: Float)],
+        by query: ArraySlice<Float>,
+        _ size: Int
+    ) -> [(item: Int, score: Float)] {
+        let scores = cosines(query, rows: candidates.map(\.item), sizes: [size])[0]
+        return zip(candidates, scores).map { ($0.item, $1) }.sorted { ($0.score, $1.item) > ($1.score, $0.item) }
+    }
+
+    /// Cosines of one query with some rows over several prefixes, in one pass over each row.
+    ///
+    /// - Parameters:
+    ///   - query: D numbers.
+    ///   - rows: Any.
+    ///   - sizes: Ascending, 1 to D.
+    /// - Returns: By size, then by row; 0 where a prefix is zero.
+    public func cosines(_ query: ArraySlice<Float>, rows: [Int], sizes: [Int]) -> [[Float]] {
+        precondition(query.count == dimensions && sizes.allSatisfy { (1...dimensions).contains($0) }, "whole vectors")
+        let segments = zip([0] + sizes, sizes).map { $0..<$1 }
+        var scores = sizes.map { _ in [Float](repeating: 0, count: rows.count) }
+        query.withUnsafeBufferPointer { query in
             vectors.withUnsafeBufferPointer { vectors in
-                let (q, r) = (query * dimensions, row * dimensions)
-                var (dot, qq, rr): (Float, Float, Float) = (0, 0, 0)
-                for d in 0..<size {
-                    dot += queries[q + d] * vectors[r + d]
-                    qq += queries[q + d] * queries[q + d]
-                    rr += vectors[r + d] * vectors[r + d]
+                let norms = segments.reduce(into: [Float]()) { norms, segment in
+                    norms.append((norms.last ?? 0) + Self.products(query.baseAddress!, query.baseAddress!, segment).dot)
                 }
-                return qq == 0 || rr == 0 ? 0 : dot / (qq * rr).squareRoot()
+                for (place, row) in rows.enumerated() {
+                    var (dot, square): (Float, Float) = (0, 0)
+                    for (number, segment) in segments.enumerated() {
+                        let part = Self.products(query.baseAddress!, vectors.baseAddress! + row * dimensions, segment)
+                        dot += part.dot
+                        square += part.square
+                        let norm = norms[number] * square
+                        if norm > 0 { scores[number][place] = dot / norm.squareRoot() }
+                    }
+                }
             }
         }
+        return scores
+    }
+
+    /// Dot product of two vectors over some of their numbers, and that of the second with itself.
+    private static func products(
+        _ query: UnsafePointer<Float>,
+        _ row: UnsafePointer<Float>,
+        _ range: Range<Int>
+    ) -> (dot: Float, square: Float) {
+        var (dots, squares) = (SIMD8<Float>(), SIMD8<Float>())
+        var d = range.lowerBound
+        while d + 8 <= range.upperBound {
+            let q = UnsafeRawPointer(query + d).loadUnaligned(as: SIMD8<Float>.self)
+            let r = UnsafeRawPointer(row + d).loadUnaligned(as: SIMD8<Float>.self)
+            dots += q * r
+            squares += r * r
+            d += 8
+        }
+        var (dot, square) = (dots.sum(), squares.sum())
+        while d < range.upperBound {
+            dot += query[d] * row[d]
+            square += row[d] * row[d]
+            d += 1
+        }
+        return (dot, square)
     }
 
     /// The first `size` numbers of each row, at unit length.

@@ -76,7 +76,7 @@ struct KnownItemTable {
                 plan: plan,
                 meanReciprocalRank: reciprocal / Double(found.count),
                 recall: Double(recalled) / Double(truth.map(\.count).reduce(0, +)),
-                multiplied: multiplied(plan),
+                multiplied: plan.multiplied(rows: rows),
                 milliseconds: try runs.oneAtATime(timed).milliseconds(0.5)
             )
         }
@@ -90,12 +90,6 @@ struct KnownItemTable {
 
     /// Dimensions that full search multiplies for one query.
     var multipliedByFullSearch: Int { rows * dimensions }
-
-    private func multiplied(_ plan: Plan) -> Int {
-        var total = rows * plan.stages[0].dimensions
-        for (stage, next) in zip(plan.stages, plan.stages.dropFirst()) { total += stage.keep * next.dimensions }
-        return total
-    }
 
     /// The table for people; `full` is how many dimensions full search multiplies, whether it is in the table or not.
     static func text(_ rows: [Row], full: Int) -> String {
