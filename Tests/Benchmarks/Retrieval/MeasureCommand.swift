@@ -34,7 +34,7 @@ struct MeasureCommand: ParsableCommand {
     )
     var plan: [[Stage]] = []
     @Option(parsing: .upToNextOption, help: "Lists to look into, for ivf.") var probes = [1, 2, 4, 8, 16, 32, 64]
-    @Flag(help: "Take heads in principal axes, as a collection of rotation: pca does; for models that are not Matryoshka.")
+    @Flag(help: "Take heads in principal axes, as a collection of rotation: pca does, for models without nesting.")
     var pca = false
     @Option(help: "Queries of a batch.") var batch = 128
     @Option(help: "Threads of batched runs.") var threads = 1
