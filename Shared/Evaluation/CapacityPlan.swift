@@ -24,8 +24,12 @@ public struct CapacityPlan: Sendable, Hashable {
         public var residentWidth: Int
         /// Bytes of a held number: 1 for int8, 4 for float32.
         public var residentBytes: Double
+        /// Sign bits of a row, held beside its numbers; 0: none.
+        public var signBits: Int
         /// Dimensions of the first stage, m ≤ H.
         public var scanDimensions: Int
+        /// Whether the first stage scans sign bits.
+        public var scansSigns: Bool
         /// Candidates that go to the rerank workers.
         public var keep: Int
         /// Queries a second at the peak.
@@ -45,7 +49,9 @@ public struct CapacityPlan: Sendable, Hashable {
             dimensions: Int,
             residentWidth: Int,
             residentBytes: Double = 1,
+            signBits: Int = 0,
             scanDimensions: Int,
+            scansSigns: Bool = false,
             keep: Int,
             queriesPerSecond: Double,
             latencyMilliseconds: Double,
@@ -57,7 +63,9 @@ public struct CapacityPlan: Sendable, Hashable {
             self.dimensions = dimensions
             self.residentWidth = residentWidth
             self.residentBytes = residentBytes
+            self.signBits = signBits
             self.scanDimensions = scanDimensions
+            self.scansSigns = scansSigns
             self.keep = keep
             self.queriesPerSecond = queriesPerSecond
             self.latencyMilliseconds = latencyMilliseconds
@@ -84,6 +92,14 @@ public struct CapacityPlan: Sendable, Hashable {
         }
     }
 
+    /// Which kernels scan, as a worker's log tells.
+    public enum Kernels: String, Sendable, Hashable, CaseIterable {
+        /// AVX-512 VNNI, without tiles.
+        case vnni
+        /// AMX-int8: batches are cheaper, single scans are not.
+        case amx
+    }
+
     /// Measured on one core; the defaults are those of `deploy/capacity.md`.
     public struct Rates: Sendable, Hashable {
         /// Memory that a single scan reads, bytes a second and core.
@@ -92,6 +108,10 @@ public struct CapacityPlan: Sendable, Hashable {
         public var batchedNanosecondsPerRow: Double
         /// And so much more per dimension.
         public var batchedNanosecondsPerDimension: Double
+        /// Core time of a scan of sign bits: nanoseconds per query and row, whatever the bits.
+        public var signNanosecondsPerRow: Double
+        /// And so much more per bit.
+        public var signNanosecondsPerDimension: Double
         /// Core time to rerank one candidate, microseconds, and per dimension.
         public var rerankMicrosecondsPerCandidate: Double
         /// So much more for each dimension of the full vector.
@@ -114,18 +134,22 @@ public struct CapacityPlan: Sendable, Hashable {
             scanBytesPerSecond: Double = 11e9,
             batchedNanosecondsPerRow: Double = 0.09,
             batchedNanosecondsPerDimension: Double = 0.0057,
+            signNanosecondsPerRow: Double = 0.31,
+            signNanosecondsPerDimension: Double = 0.005,
             rerankMicrosecondsPerCandidate: Double = 0.10,
             rerankMicrosecondsPerDimension: Double = 0.00085,
             queryMicroseconds: Double = 380,
             workerMicroseconds: Double = 15,
             hopsMilliseconds: Double = 1.2,
-            headOverheadBytes: Double = 26,
+            headOverheadBytes: Double = 16,
             vectorOverheadBytes: Double = 60,
             utilisation: Double = 0.7
         ) {
             self.scanBytesPerSecond = scanBytesPerSecond
             self.batchedNanosecondsPerRow = batchedNanosecondsPerRow
             self.batchedNanosecondsPerDimension = batchedNanosecondsPerDimension
+            self.signNanosecondsPerRow = signNanosecondsPerRow
+            self.signNanosecondsPerDimension = signNanosecondsPerDimension
             self.rerankMicrosecondsPerCandidate = rerankMicrosecondsPerCandidate
             self.rerankMicrosecondsPerDimension = rerankMicrosecondsPerDimension
             self.queryMicroseconds = queryMicroseconds
@@ -134,6 +158,14 @@ public struct CapacityPlan: Sendable, Hashable {
             self.headOverheadBytes = headOverheadBytes
             self.vectorOverheadBytes = vectorOverheadBytes
             self.utilisation = utilisation
+        }
+
+        /// The rates measured with such kernels.
+        public init(kernels: Kernels) {
+            switch kernels {
+            case .vnni: self.init()
+            case .amx: self.init(batchedNanosecondsPerDimension: 0.00225)
+            }
         }
     }
 
@@ -175,9 +207,13 @@ public struct CapacityPlan: Sendable, Hashable {
     public init?(_ demand: Demand, on machine: Machine, rates: Rates = Rates()) {
         let scanned = demand.documents * demand.probedShare
         let m = Double(demand.scanDimensions)
-        let batched = rates.batchedNanosecondsPerRow + rates.batchedNanosecondsPerDimension * m
+        let batched =
+            demand.scansSigns
+            ? rates.signNanosecondsPerRow + rates.signNanosecondsPerDimension * m
+            : rates.batchedNanosecondsPerRow + rates.batchedNanosecondsPerDimension * m
         let batchedSeconds = scanned * batched * 1e-9
-        let singleSeconds = scanned * max(m * demand.residentBytes / rates.scanBytesPerSecond, batched * 1e-9)
+        let scannedBytes = demand.scansSigns ? m / 8 : m * demand.residentBytes
+        let singleSeconds = scanned * max(scannedBytes / rates.scanBytesPerSecond, batched * 1e-9)
         let perCandidate =
             rates.rerankMicrosecondsPerCandidate
             + rates.rerankMicrosecondsPerDimension * Double(demand.dimensions)
@@ -188,7 +224,8 @@ public struct CapacityPlan: Sendable, Hashable {
 
         headBytes =
             demand.documents * demand.replicas
-            * (Double(demand.residentWidth) * demand.residentBytes + rates.headOverheadBytes)
+            * (Double(demand.residentWidth) * demand.residentBytes + Double(demand.signBits) / 8
+                + rates.headOverheadBytes)
         vectorBytes =
             demand.documents * demand.replicas * demand.cachedShare
             * (Double(demand.dimensions) * 4 + rates.vectorOverheadBytes)

@@ -116,10 +116,30 @@ struct CapacityPlanTests {
     @Test("memory is documents times what a row takes")
     func memory() throws {
         let plan = try #require(CapacityPlan(demand(1e9, rate: 1, latency: 1_000), on: machine, rates: rates))
-        #expect(plan.headBytes == 1e9 * 90)
+        #expect(plan.headBytes == 1e9 * (64 + 16))
         #expect(plan.vectorBytes == 1e9 * (768 * 4 + 60))
         #expect(plan.bound == .memory)
         #expect(plan.machines == 13)
+    }
+
+    @Test("sign bits add to the memory, and a scan of them has rates of its own")
+    func signs() throws {
+        var signs = demand(1e7, rate: 100, latency: 1_000)
+        (signs.signBits, signs.scansSigns) = (128, true)
+        let plan = try #require(CapacityPlan(signs, on: machine, rates: rates))
+        #expect(plan.headBytes == 1e7 * (64 + 16 + 16))
+        // 10^7 rows · (0.31 + 64 · 0.005) ns · 100/s at half of the time.
+        #expect(abs(plan.throughputCores - 1.26) < 1e-9)
+    }
+
+    @Test("AMX makes batches cheaper, and single scans no faster than the memory")
+    func kernels() throws {
+        let demand = demand(1e8, latency: 1_000)
+        let plans = try CapacityPlan.Kernels.allCases.map {
+            try #require(CapacityPlan(demand, on: machine, rates: CapacityPlan.Rates(kernels: $0)))
+        }
+        #expect(plans[1].throughputCores < plans[0].throughputCores)
+        #expect(plans[1].latencyCores >= 1.5 * 1e8 * 64 / 11e9)
     }
 
     @Test("the rate asked for decides where queries are many")

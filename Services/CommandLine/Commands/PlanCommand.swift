@@ -41,6 +41,9 @@ struct PlanCommand: ParsableCommand {
                       --plan 32:400,512:10 --qps 200 --json
                     mrl plan capacity --documents 1e9 --dimensions 768 --probed 0.02 \\
                       --cached 0.1 --qps 1000 --price 3
+                    mrl plan capacity --documents 1e9 --dimensions 768 --qps 1000 --kernels amx
+                    mrl plan capacity --documents 1e9 --dimensions 768 \\
+                      --plan 64:1000:bit,64:100,768:10
                     """
             )
         )
@@ -49,7 +52,9 @@ struct PlanCommand: ParsableCommand {
         @Option(help: "Full size D of the vectors.") var dimensions: Int
         @Option(help: "H, dimensions that shortlist workers hold.") var resident = 64
         @Option(help: "Precision of what they hold: int8 or float32.") var precision = "int8"
-        @Option(help: "Stages, dimensions:keep,…; default: H:200,D:10.") var plan: PlanArgument?
+        @Option(help: "Sign bits of a row held beside; default: W where the plan begins with bits, else 0.")
+        var signBits: Int?
+        @Option(help: "Stages, dimensions:keep[:precision],…; default: H:200,D:10.") var plan: PlanArgument?
         @Option(help: "Queries a second at the peak.") var qps = 100.0
         @Option(help: "Latency that half of the queries stay below, in milliseconds.") var p50 = 50.0
         @Option(help: "Cores of one machine.") var cores = 32.0
@@ -59,6 +64,8 @@ struct PlanCommand: ParsableCommand {
         @Option(help: "Share of the full vectors that rerank workers hold in memory.") var cached = 1.0
         @Option(help: "Copies of each shard.") var replicas = 1.0
 
+        @Option(help: "Kernels whose rates are meant: vnni or amx, as a worker's log tells.")
+        var kernels = CapacityPlan.Kernels.vnni.rawValue
         @Option(help: "Memory that a scan reads, GB a second and core.") var scanGbps: Double?
         @Option(help: "Core time of a batched scan, nanoseconds per query and row.") var rowNs: Double?
         @Option(help: "And so much per dimension.") var dimensionNs: Double?
@@ -91,14 +98,23 @@ struct PlanCommand: ParsableCommand {
             guard ["int8", "float32"].contains(precision) else {
                 throw ValidationError("--precision is \(precision); allowed: int8, float32")
             }
+            guard CapacityPlan.Kernels(rawValue: kernels) != nil else {
+                throw ValidationError("--kernels is \(kernels); allowed: vnni, amx")
+            }
             guard (1...65_536).contains(dimensions) else {
                 throw ValidationError("--dimensions is \(dimensions); allowed: 1 to 65536")
             }
             guard resident >= 1, resident <= dimensions else {
                 throw ValidationError("--resident is \(resident); allowed: 1 to --dimensions (\(dimensions))")
             }
-            if let first = plan?.plan.stages.first, first.dimensions > resident || first.dimensions < 1 {
-                throw ValidationError("the plan's first stage must have 1 to \(resident) dimensions, those held")
+            if let first = plan?.plan.stages.first {
+                let held = first.precision == .bit ? storedBits : resident
+                guard (1...max(1, held)).contains(first.dimensions) else {
+                    throw ValidationError("the plan's first stage must have 1 to \(held) dimensions, those held")
+                }
+            }
+            if let signBits, !(0...128).contains(signBits) {
+                throw ValidationError("--sign-bits is \(signBits); allowed: 0 to 128")
             }
             let overrides = [
                 ("scan-gbps", scanGbps), ("row-ns", rowNs), ("dimension-ns", dimensionNs),
@@ -113,14 +129,19 @@ struct PlanCommand: ParsableCommand {
         }
 
         func run() throws {
-            let first = plan?.plan.stages.first ?? Stage(dimensions: resident, keep: 200)
+            let stages = plan?.plan.stages ?? [Stage(dimensions: resident, keep: 200)]
+            let first = stages[0]
+            // Those that shortlist workers score themselves.
+            let held = stages.prefix { $0.precision == .bit || $0.dimensions <= resident }
             let demand = CapacityPlan.Demand(
                 documents: documents,
                 dimensions: dimensions,
                 residentWidth: resident,
                 residentBytes: precision == "int8" ? 1 : 4,
+                signBits: storedBits,
                 scanDimensions: first.dimensions,
-                keep: first.keep,
+                scansSigns: first.precision == .bit,
+                keep: held.last?.keep ?? first.keep,
                 queriesPerSecond: qps,
                 latencyMilliseconds: p50,
                 probedShare: probed,
@@ -136,8 +157,13 @@ struct PlanCommand: ParsableCommand {
             if json { Output.json(object(plan)) } else { show(plan, demand) }
         }
 
+        /// Sign bits are those of the stored head.
+        private var storedBits: Int {
+            signBits ?? (plan?.plan.stages.first?.precision == .bit ? min(128, dimensions) : 0)
+        }
+
         private var rates: CapacityPlan.Rates {
-            var rates = CapacityPlan.Rates()
+            var rates = CapacityPlan.Rates(kernels: CapacityPlan.Kernels(rawValue: kernels) ?? .vnni)
             if let scanGbps { rates.scanBytesPerSecond = scanGbps * 1e9 }
             if let rowNs { rates.batchedNanosecondsPerRow = rowNs }
             if let dimensionNs { rates.batchedNanosecondsPerDimension = dimensionNs }
@@ -169,13 +195,13 @@ struct PlanCommand: ParsableCommand {
 
         private func show(_ plan: CapacityPlan, _ demand: CapacityPlan.Demand) {
             func gigabytes(_ bytes: Double) -> String { fixed(bytes / 1e9, bytes < 1e10 ? 2 : 0) + " GB" }
-            let first = "\(demand.scanDimensions):\(demand.keep)"
+            let first = "\(demand.scanDimensions)\(demand.scansSigns ? " sign bits" : " dimensions")"
             var table = Table(["what", "value", "from"])
             table.add(["machines", grouped(plan.machines), "decided by \(plan.bound.rawValue)"])
             table.add(["shortlist workers", grouped(plan.shortlistWorkers), "one a core that scans"])
             table.add(["rerank workers", grouped(plan.rerankWorkers), "\(demand.keep) candidates a query"])
-            table.add(["cores for the rate", fixed(plan.throughputCores, 1), "scans at \(first), batched"])
-            table.add(["cores for the latency", fixed(plan.latencyCores, 1), "scans at \(first), one at a time"])
+            table.add(["cores for the rate", fixed(plan.throughputCores, 1), "scans of \(first), batched"])
+            table.add(["cores for the latency", fixed(plan.latencyCores, 1), "scans of \(first), one at a time"])
             table.add(["cores beside scans", fixed(plan.otherCores, 1), "rerank, coordinators, hops"])
             table.add(["memory of heads", gigabytes(plan.headBytes), "all replicas"])
             table.add(["memory of vectors", gigabytes(plan.vectorBytes), "the share held, all replicas"])
