@@ -150,7 +150,7 @@ let package = Package(
         tests(
             "CommandLineTests",
             [
-                "CommandLine", "DocumentStore", "Learning", "Matryoshka", "ServiceRuntime", "VectorFiles",
+                "CommandLine", "DocumentStore", "Encoding", "Learning", "Matryoshka", "ServiceRuntime", "VectorFiles",
                 "WireProtocol", "ZeroMQ", arguments,
             ]
         ),

@@ -24,7 +24,8 @@ struct MatryoshkaCommand: ParsableCommand {
         subcommands: [
             UpCommand.self, DownCommand.self, ScaleCommand.self, StatusCommand.self, SearchCommand.self,
             ClassifyCommand.self,
-            ImportCommand.self, TrainCommand.self, CollectionsCommand.self, EvaluateCommand.self, BenchmarkCommand.self,
+            ImportCommand.self, EncodeCommand.self, TrainCommand.self, CollectionsCommand.self, EvaluateCommand.self,
+            BenchmarkCommand.self,
             PlanCommand.self,
             MigrateCommand.self, KeysCommand.self, SettingsCommand.self,
         ]
