@@ -150,8 +150,8 @@ let package = Package(
         tests(
             "CommandLineTests",
             [
-                "CommandLine", "DocumentStore", "Encoding", "Learning", "Matryoshka", "ServiceRuntime", "VectorFiles",
-                "WireProtocol", "ZeroMQ", arguments,
+                "CommandLine", "DocumentStore", "Encoding", "Evaluation", "Learning", "Matryoshka", "ServiceRuntime",
+                "VectorFiles", "WireProtocol", "ZeroMQ", arguments,
             ]
         ),
         tests(

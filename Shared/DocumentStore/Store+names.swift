@@ -14,3 +14,27 @@ extension Store {
         return found
     }
 }
+
+extension Store {
+    /// External ids of some rows that have vectors, as if drawn by lot.
+    ///
+    /// A slot comes from a hash, and the rows of the lowest slots are taken: the same rows give the same ids.
+    ///
+    /// - Parameters:
+    ///   - shape: Collection.
+    ///   - count: How many at most.
+    /// - Returns: By rising slot.
+    /// - Throws: ``StoreError``.
+    public func sampleExternalIDs(_ shape: CollectionShape, count: Int) throws -> [String] {
+        let result = try execute(
+            """
+            SELECT d.external_id
+            FROM (SELECT slot, id FROM matryoshka.heads_\(shape.collection) ORDER BY slot, id LIMIT $1) AS h
+                JOIN matryoshka.documents_\(shape.collection) AS d ON d.id = h.id
+            ORDER BY h.slot, h.id
+            """,
+            [.int64(Int64(count))]
+        )
+        return (0..<result.rowCount).map { result.text($0, 0) }
+    }
+}

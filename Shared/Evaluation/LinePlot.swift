@@ -12,13 +12,27 @@ public struct LinePlot: Sendable {
         public var points: [(x: Double, y: Double)]
         /// Drawn on top, thicker.
         public var isEmphasised: Bool
+        /// How far the true value may lie above or below each point; empty for points without an interval.
+        public var spreads: [Double]
 
         /// Makes a series.
-        public init(name: String, points: [(x: Double, y: Double)], isEmphasised: Bool = false) {
+        public init(
+            name: String,
+            points: [(x: Double, y: Double)],
+            isEmphasised: Bool = false,
+            spreads: [Double] = []
+        ) {
+            precondition(spreads.isEmpty || spreads.count == points.count, "a spread for each point, or none")
             self.name = name
             self.points = points
             self.isEmphasised = isEmphasised
+            self.spreads = spreads
         }
+    }
+
+    /// How values lie on an axis.
+    public enum Scale: Sendable, Hashable {
+        case linear, logarithmic
     }
 
     /// Above the plot.
@@ -31,6 +45,12 @@ public struct LinePlot: Sendable {
     public var xRange: ClosedRange<Double>
     /// What is drawn.
     public var series: [Series]
+    /// Of the horizontal axis; a logarithmic one begins above 0.
+    public var xScale = Scale.linear
+    /// Values that the horizontal axis names; round ones where empty.
+    public var xTicks: [Double] = []
+    /// Of the vertical axis; a logarithmic one leaves out what is not above 0.
+    public var yScale = Scale.logarithmic
 
     /// Makes a plot with a linear horizontal and a logarithmic vertical axis.
     public init(title: String, xLabel: String, yLabel: String, xRange: ClosedRange<Double>, series: [Series]) {
@@ -51,24 +71,13 @@ public struct LinePlot: Sendable {
 
     /// The whole document.
     public var svg: String {
-        let shown = series.map { line in
-            Series(
-                name: line.name,
-                points: line.points.filter { xRange.contains($0.x) && $0.y > 0 && $0.y.isFinite },
-                isEmphasised: line.isEmphasised
-            )
-        }
-        let rates = shown.flatMap { $0.points.map(\.y) }
-        let lowest = Int(log10(rates.min() ?? 1).rounded(.down))
-        let highest = max(lowest + 1, Int(log10(rates.max() ?? 10).rounded(.up)))
+        let shown = series.map(visible)
         let plotWidth = Self.width - Self.left - Self.right
         let plotHeight = Self.height - Self.top - Self.bottom
-        func x(_ value: Double) -> Double {
-            Self.left + plotWidth * (value - xRange.lowerBound) / (xRange.upperBound - xRange.lowerBound)
-        }
-        func y(_ value: Double) -> Double {
-            Self.top + plotHeight * (1 - (log10(value) - Double(lowest)) / Double(highest - lowest))
-        }
+        let across = Axis(scale: xScale, range: xRange, named: xTicks)
+        let up = Axis(scale: yScale, holding: shown)
+        func x(_ value: Double) -> Double { Self.left + plotWidth * across.share(value) }
+        func y(_ value: Double) -> Double { Self.top + plotHeight * (1 - up.share(value)) }
         var out: [String] = [
             """
             <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \(Self.text(Self.width)) \(Self.text(Self.height))" \
@@ -77,29 +86,21 @@ public struct LinePlot: Sendable {
             "<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>",
             "<text x=\"\(Self.text(Self.left))\" y=\"24\" font-size=\"15\" font-weight=\"bold\">\(Self.escaped(title))</text>",
         ]
-        for decade in lowest...highest {
-            let value = pow(10, Double(decade))
-            out.append(Self.line(Self.left, y(value), Self.left + plotWidth, y(value), "#ccc"))
-            out.append(Self.label(Self.left - 8, y(value) + 4, "end", Self.power(decade)))
-            guard decade < highest else { continue }
-            for minor in 2...9 {
-                out.append(
-                    Self.line(
-                        Self.left,
-                        y(value * Double(minor)),
-                        Self.left + plotWidth,
-                        y(value * Double(minor)),
-                        "#f0f0f0"
-                    )
-                )
-            }
+        for tick in up.ticks {
+            let place = y(tick.value)
+            out.append(
+                Self.line(Self.left, place, Self.left + plotWidth, place, tick.label == nil ? "#f0f0f0" : "#ccc")
+            )
+            if let label = tick.label { out.append(Self.label(Self.left - 8, place + 4, "end", label)) }
         }
-        let step = Self.step(xRange.upperBound - xRange.lowerBound)
-        var tick = (xRange.lowerBound / step).rounded(.up) * step
-        while tick <= xRange.upperBound + step / 1000 {
-            out.append(Self.line(x(tick), Self.top, x(tick), Self.top + plotHeight, "#e4e4e4"))
-            out.append(Self.label(x(tick), Self.top + plotHeight + 18, "middle", Self.text(tick)))
-            tick += step
+        for tick in across.ticks {
+            let place = x(tick.value)
+            out.append(
+                Self.line(place, Self.top, place, Self.top + plotHeight, tick.label == nil ? "#f0f0f0" : "#e4e4e4")
+            )
+            if let label = tick.label {
+                out.append(Self.label(place, Self.top + plotHeight + 18, "middle", label))
+            }
         }
         out.append(
             """
@@ -123,6 +124,12 @@ public struct LinePlot: Sendable {
                     "<polyline points=\"\(path)\" fill=\"none\" stroke=\"\(colour)\" stroke-width=\"\(Self.text(weight))\"/>"
                 )
             }
+            for (point, spread) in zip(shown[number].points, shown[number].spreads) where spread > 0 {
+                let ends = (min(1, up.share(point.y + spread)), max(0, up.share(point.y - spread)))
+                let (high, low) = (Self.top + plotHeight * (1 - ends.0), Self.top + plotHeight * (1 - ends.1))
+                out.append(Self.line(x(point.x), high, x(point.x), low, colour))
+                for end in [high, low] { out.append(Self.line(x(point.x) - 3, end, x(point.x) + 3, end, colour)) }
+            }
             for place in places { out.append(Self.mark(number, place.0, place.1, colour)) }
             let row = Self.top + 10 + Double(number) * 20
             let start = Self.left + plotWidth + 16
@@ -139,10 +146,92 @@ public struct LinePlot: Sendable {
         return out.joined(separator: "\n") + "\n"
     }
 
-    /// 1, 2 or 5 times a power of ten, so that an axis gets five to ten ticks.
-    private static func step(_ length: Double) -> Double {
-        let power = pow(10, log10(length).rounded(.down))
-        return [0.1, 0.2, 0.5, 1].map { $0 * power }.first { length / $0 <= 10.001 } ?? power
+    /// A series without the points that the axes leave out.
+    private func visible(_ line: Series) -> Series {
+        let kept = line.points.indices.filter { place in
+            let point = line.points[place]
+            return xRange.contains(point.x) && point.y.isFinite && (yScale == .linear || point.y > 0)
+        }
+        return Series(
+            name: line.name,
+            points: kept.map { line.points[$0] },
+            isEmphasised: line.isEmphasised,
+            spreads: line.spreads.isEmpty ? [] : kept.map { line.spreads[$0] }
+        )
+    }
+
+    /// Where values lie between the two ends of an axis.
+    private struct Axis {
+        let scale: Scale
+        let range: ClosedRange<Double>
+        var named: [Double] = []
+
+        /// From 0 at the beginning to 1 at the end.
+        func share(_ value: Double) -> Double {
+            switch scale {
+            case .linear: return (value - range.lowerBound) / (range.upperBound - range.lowerBound)
+            case .logarithmic:
+                guard value > 0 else { return 0 }
+                return log10(value / range.lowerBound) / log10(range.upperBound / range.lowerBound)
+            }
+        }
+
+        /// Lines across the plot; those without a label are fine.
+        var ticks: [(value: Double, label: String?)] {
+            if !named.isEmpty { return named.filter(range.contains).map { ($0, LinePlot.text($0)) } }
+            var ticks: [(Double, String?)] = []
+            switch scale {
+            case .linear:
+                let step = Self.step(range.upperBound - range.lowerBound)
+                var tick = (range.lowerBound / step).rounded(.up) * step
+                while tick <= range.upperBound + step / 1000 {
+                    ticks.append((tick, LinePlot.text(tick)))
+                    tick += step
+                }
+            case .logarithmic:
+                let decades = Int(log10(range.lowerBound).rounded(.down))...Int(log10(range.upperBound).rounded(.up))
+                for decade in decades {
+                    let value = pow(10, Double(decade))
+                    ticks.append((value, LinePlot.power(decade)))
+                    ticks += (2...9).map { (value * Double($0), nil) }
+                }
+                // Rounding must not lose the ends.
+                ticks.removeAll { !(-1e-9...1 + 1e-9).contains(share($0.0)) }
+            }
+            return ticks
+        }
+
+        init(scale: Scale, range: ClosedRange<Double>, named: [Double]) {
+            precondition(scale == .linear || range.lowerBound > 0, "a logarithmic axis begins above 0")
+            self.scale = scale
+            self.range = range
+            self.named = named
+        }
+
+        /// An axis with room for all points and their intervals: whole decades, or whole steps.
+        init(scale: Scale, holding series: [Series]) {
+            self.scale = scale
+            let values = series.flatMap { $0.points.map(\.y) }
+            switch scale {
+            case .logarithmic:
+                let lowest = Int(log10(values.min() ?? 1).rounded(.down))
+                let highest = max(lowest + 1, Int(log10(values.max() ?? 10).rounded(.up)))
+                range = pow(10, Double(lowest))...pow(10, Double(highest))
+            case .linear:
+                let spreads = series.flatMap { line in
+                    zip(line.points, line.spreads).flatMap { [$0.y - $1, $0.y + $1] }
+                }
+                let (low, high) = ((values + spreads).min() ?? 0, (values + spreads).max() ?? 1)
+                let step = Self.step(max(high - low, 1e-9))
+                range = (low / step).rounded(.down) * step...((high / step).rounded(.down) + 1) * step
+            }
+        }
+
+        /// 1, 2 or 5 times a power of ten, so that an axis gets five to ten ticks.
+        private static func step(_ length: Double) -> Double {
+            let power = pow(10, log10(length).rounded(.down))
+            return [0.1, 0.2, 0.5, 1].map { $0 * power }.first { length / $0 <= 10.001 } ?? power
+        }
     }
 
     /// 1,000,000 as `1M`.

@@ -81,6 +81,24 @@ struct LinePlotTests {
         }
     }
 
+    @Test("sizes on a logarithmic axis stand at equal distances, with the intervals of their values")
+    func sizes() {
+        var plot = LinePlot(
+            title: "",
+            xLabel: "dimensions",
+            yLabel: "points",
+            xRange: 8...32,
+            series: [.init(name: "mrl", points: [(8, -1), (16, 1), (32, 3)], spreads: [0, 0.5, 0])]
+        )
+        plot.xScale = .logarithmic
+        plot.yScale = .linear
+        plot.xTicks = [8, 16, 32]
+        // From -1 to 3.5: 4.5 units of 416 high, downwards.
+        #expect(plot.svg.contains("<polyline points=\"76,460 343,275.111 610,90.222\""))
+        #expect(plot.svg.contains("<line x1=\"343\" y1=\"228.889\" x2=\"343\" y2=\"321.333\""))
+        for label in [">8<", ">16<", ">32<", ">-1<", ">3<"] { #expect(plot.svg.contains(label)) }
+    }
+
     @Test("points outside the axes are left out")
     func outside() {
         #expect(svg.components(separatedBy: "<polyline").count == 2)

@@ -48,6 +48,7 @@ struct StatusReport {
         var dimensions: Int
         var smallestDimensions: Int
         var similarity: String
+        var isRotated: Bool
         var storedHeadWidth: Int
         var residentWidth: Int
         var residentPrecision: String
@@ -111,6 +112,7 @@ struct StatusReport {
                 dimensions: collection["dimensions"].integer,
                 smallestDimensions: collection["smallest_dimensions"].integer,
                 similarity: collection["similarity"].text,
+                isRotated: !["", "none"].contains(collection["rotation"].text),
                 storedHeadWidth: collection["stored_head_width"].integer,
                 residentWidth: collection["resident_width"].integer,
                 residentPrecision: collection["resident_precision"].text,

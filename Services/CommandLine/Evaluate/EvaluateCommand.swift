@@ -11,9 +11,11 @@ struct EvaluateCommand: ParsableCommand {
             examples: """
                 mrl evaluate
                 mrl evaluate --queries 0 --json
+                mrl evaluate folder clinc150 --model MiniLM
+                mrl evaluate collection debian
                 """
         ),
-        subcommands: [EvaluateKnownItemCommand.self],
+        subcommands: [EvaluateKnownItemCommand.self, EvaluateFolderCommand.self, EvaluateCollectionCommand.self],
         defaultSubcommand: EvaluateKnownItemCommand.self
     )
 }

@@ -50,7 +50,7 @@ struct Table {
             ([headings] + rows).map { $0[column].count }.max() ?? 0
         }
         let isNumeric = headings.indices.map { column in
-            !rows.isEmpty && rows.allSatisfy { row in row[column].allSatisfy { "0123456789.,-–%".contains($0) } }
+            !rows.isEmpty && rows.allSatisfy { row in row[column].allSatisfy { "0123456789.,-–%± ".contains($0) } }
         }
         func laidOut(_ row: [String]) -> String {
             let cells = row.indices.map { column in

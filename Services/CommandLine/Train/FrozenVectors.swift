@@ -61,7 +61,10 @@ struct FrozenVectors {
     }
 
     /// All vectors of a file (`.npy`, `.fvecs`, Parquet, JSON lines).
-    static func read(_ path: String) throws -> Matrix {
+    static func read(_ path: String) throws -> Matrix { try readIdentified(path).vectors }
+
+    /// All vectors of a file, with the ids of their rows: their numbers from 0 where the file has none.
+    static func readIdentified(_ path: String) throws -> (ids: [String], vectors: Matrix) {
         guard let format = VectorFormat(path: path) else {
             throw StartupFailure(
                 "\(path) does not say by its ending what it is; read are "
@@ -70,6 +73,7 @@ struct FrozenVectors {
         }
         do throws(VectorFileError) {
             var reader = try format.reader(path)
+            var ids: [String] = []
             var values: [Float] = []
             var width = reader.dimensions
             while let row = try reader.next() {
@@ -86,10 +90,11 @@ struct FrozenVectors {
                     throw .row(VectorRowFault(row: reader.position, problem: "its numbers are not all finite"))
                 }
                 width = expected
+                ids.append(row.id ?? String(reader.position - 1))
                 values += row.vector
             }
             guard let width, !values.isEmpty else { throw .damaged(path: path, reason: "it has no row") }
-            return Matrix(values: values, columns: width)
+            return (ids, Matrix(values: values, columns: width))
         } catch {
             throw StartupFailure("\(path): \(error)")
         }

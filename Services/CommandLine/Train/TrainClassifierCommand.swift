@@ -210,73 +210,18 @@ struct TrainClassifierCommand: ParsableCommand {
         if result.json { Output.line(try jsonText(report)) } else { Output.line(report.text) }
     }
 
-    // MARK: Frozen vectors
-
-    private struct Features {
-        var training: Labelled<Matrix>
-        var validation: Labelled<Matrix>?
-        var test: Labelled<Matrix>?
-    }
-
-    private func features(_ data: LabelledParts, _ encoder: (any TextEncoder)?) throws -> Features {
-        if let vectors { return try read(vectors, data, encoder) }
+    private func features(_ data: LabelledParts, _ encoder: (any TextEncoder)?) throws -> LabelledVectors {
+        if let vectors {
+            return try LabelledVectors(
+                data,
+                vectors: vectors,
+                validation: validationVectors,
+                test: testVectors,
+                model: encoder?.model
+            )
+        }
         guard let encoder else { preconditionFailure("validated") }
-        let frozen = FrozenVectors(encoder: encoder, cache: cache)
-        func made(_ part: LabelledTexts, _ label: String) throws -> Labelled<Matrix>? {
-            guard part.count > 0 else { return nil }
-            // As a request's text is encoded.
-            let matrix = try frozen.encode(part.texts, role: "query", label: label)
-            return Self.known(matrix, data.classes(part), label)
-        }
-        guard let training = try made(data.training, "encoding training texts") else {
-            throw StartupFailure("\(texts) has no training text")
-        }
-        return Features(
-            training: training,
-            validation: try made(data.validation, "encoding validation texts"),
-            test: try made(data.test, "encoding test texts")
-        )
-    }
-
-    /// Leaves out vectors of zeros: a text without a known token gets no label.
-    private static func known(_ matrix: Matrix, _ classes: [Int32], _ part: String) -> Labelled<Matrix>? {
-        let kept = (0..<matrix.rows).filter { row in
-            matrix.values[row * matrix.columns..<(row + 1) * matrix.columns].contains { $0 != 0 }
-        }
-        if kept.count < matrix.rows {
-            Output.note("\(part): \(grouped(matrix.rows - kept.count)) have no known token and are left out")
-        }
-        return kept.isEmpty ? nil : Labelled(matrix.selecting(kept), labels: kept.map { classes[$0] })
-    }
-
-    private func read(_ path: String, _ data: LabelledParts, _ encoder: (any TextEncoder)?) throws -> Features {
-        func matrix(_ path: String, _ count: Int) throws -> Matrix {
-            let matrix = try FrozenVectors.read(path)
-            guard matrix.rows == count else {
-                throw StartupFailure("\(path) has \(grouped(matrix.rows)) vectors for \(grouped(count)) labels")
-            }
-            if let model = encoder?.model, model.dimensions != matrix.columns {
-                throw StartupFailure(
-                    "\(path) has \(matrix.columns) dimensions, the model \(model.name) makes \(model.dimensions)"
-                )
-            }
-            return matrix
-        }
-        let all = try matrix(path, data.trainingPlaces.count + data.validationPlaces.count)
-        var held = data.validationPlaces.isEmpty ? nil : all.selecting(data.validationPlaces)
-        if let validationVectors { held = try matrix(validationVectors, data.validation.count) }
-        let test = try testVectors.map { try matrix($0, data.test.count) }
-        for part in [held, test].compactMap({ $0 }) where part.columns != all.columns {
-            throw StartupFailure("the vectors of the parts have \(all.columns) and \(part.columns) dimensions")
-        }
-        guard let training = Self.known(all.selecting(data.trainingPlaces), data.classes(data.training), path) else {
-            throw StartupFailure("\(path): all vectors are zero")
-        }
-        return Features(
-            training: training,
-            validation: held.flatMap { Self.known($0, data.classes(data.validation), "validation vectors") },
-            test: test.flatMap { Self.known($0, data.classes(data.test), "test vectors") }
-        )
+        return try LabelledVectors(data, encodedBy: FrozenVectors(encoder: encoder, cache: cache))
     }
 
     // MARK: A table of its own
@@ -346,7 +291,7 @@ struct TrainClassifierCommand: ParsableCommand {
         func vectors(_ part: LabelledTexts) -> Labelled<Matrix>? {
             guard part.count > 0 else { return nil }
             let values = encoder.encode(part.texts, role: "query")
-            return Self.known(
+            return LabelledVectors.known(
                 Matrix(values: values, columns: encoder.model.dimensions),
                 data.classes(part),
                 "texts"

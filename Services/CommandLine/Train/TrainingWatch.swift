@@ -7,6 +7,7 @@ import VectorMath
 /// Shows how far the runs of a training are, and keeps their checkpoints.
 final class TrainingWatch {
     private let runs: [String]
+    private let title: String
     private let folder: String?
     private let steps: Int
     private var line = TrainingLine()
@@ -16,14 +17,16 @@ final class TrainingWatch {
     ///
     /// - Parameters:
     ///   - runs: Their names; of a single one it is not shown.
-    ///   - options: Where checkpoints go, and whether the runs go on from them.
+    ///   - options: Where checkpoints go, and whether the runs go on from them; nil: there are none.
+    ///   - title: What is done, before the bar.
     /// - Throws: ``StartupFailure`` where checkpoints are there that nobody wants to go on from, or none that can be.
-    init(_ runs: [String], _ options: RunOptions) throws {
+    init(_ runs: [String], _ options: RunOptions?, title: String = "training") throws {
         self.runs = runs
-        folder = options.checkpoint
-        steps = options.checkpointSteps ?? .max
+        self.title = title
+        folder = options?.checkpoint
+        steps = options?.checkpointSteps ?? .max
         BLAS.useOneThread()
-        guard let folder else { return }
+        guard let options, let folder else { return }
         let isThere = runs.indices.contains { FileManager.default.fileExists(atPath: Self.path(folder, $0)) }
         if isThere, !options.resume {
             throw StartupFailure("\(folder) holds a checkpoint: --resume goes on from it, removing it starts anew")
@@ -65,7 +68,7 @@ final class TrainingWatch {
     /// Looks on at a run.
     func monitor(_ run: Int) -> TrainingMonitor {
         var monitor = TrainingMonitor()
-        let label = runs.count > 1 ? "\(runs[run]) (\(run + 1) of \(runs.count))" : "training"
+        let label = runs.count > 1 ? "\(runs[run]) (\(run + 1) of \(runs.count))" : title
         monitor.progress = { [self] in line.show(label, $0) }
         guard let folder else { return monitor }
         monitor.checkpointSteps = steps
