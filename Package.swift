@@ -77,6 +77,7 @@ let package = Package(
         shared("Learning", ["Matryoshka", "VectorMath", "Encoding"]),
         shared("Evaluation", ["Matryoshka", "VectorMath"]),
         shared("Corpora"),
+        shared("Study", ["Matryoshka", "VectorMath", "Encoding", "Learning", "Evaluation", "Corpora"]),
         shared("WireProtocol", ["Matryoshka"]),
         shared("VectorFiles", ["WireProtocol"]),
         shared("Coordination", ["Matryoshka", "WireProtocol"]),
@@ -108,8 +109,8 @@ let package = Package(
             "CommandLine",
             [
                 "Matryoshka", "ZeroMQ", "WireProtocol", "ServiceRuntime", "PostgreSQL", "DocumentStore", "Encoding",
-                "Learning", "Evaluation", "Corpora", "VectorFiles", "VectorMath", "CommandHelp", "CPlatform", arguments,
-                logging,
+                "Learning", "Evaluation", "Corpora", "Study", "VectorFiles", "VectorMath", "CommandHelp", "CPlatform",
+                arguments, logging,
             ]
         ),
 
@@ -122,6 +123,7 @@ let package = Package(
         tests("EvaluationTests", ["Evaluation", "Matryoshka"]),
         tests("RetrievalTestingTests", ["RetrievalTesting"]),
         tests("CorporaTests", ["Corpora"]),
+        tests("StudyTests", ["Study", "Corpora", "Evaluation", "Learning", "Matryoshka", "VectorMath"]),
         tests("WireProtocolTests", ["WireProtocol", "Matryoshka"]),
         tests("VectorFilesTests", ["VectorFiles", "WireProtocol"], exclude: ["Golden"]),
         tests("CoordinationTests", ["Coordination", "WireProtocol", "Matryoshka", "RetrievalTesting"]),

@@ -60,6 +60,17 @@ public struct Corpus: Sendable {
             return !document.short.isEmpty && !document.long.isEmpty && CorpusPart(source: document.source) == part
         }
     }
+
+    /// Of each source one document, the one whose name's hash is least; in the order of the corpus.
+    public func onePerSource() -> Corpus {
+        var chosen: [String: (hash: UInt64, index: Int)] = [:]
+        for (index, document) in documents.enumerated() {
+            let hash = stableHash(document.name)
+            if let held = chosen[document.source], held.hash <= hash { continue }
+            chosen[document.source] = (hash, index)
+        }
+        return Corpus(documents: chosen.values.map(\.index).sorted().map { documents[$0] })
+    }
 }
 
 /// Why a corpus does not load.

@@ -19,6 +19,12 @@ public struct DenseCollection: Sendable {
         public var rows: [Int]
         /// Rank of the wanted row among all that the last stage scored, ties against it; nil where it was lost before.
         public var rank: Int?
+
+        /// Puts both together.
+        public init(rows: [Int], rank: Int?) {
+            self.rows = rows
+            self.rank = rank
+        }
     }
 
     /// Makes a collection of `vectors.count / dimensions` rows.

@@ -28,6 +28,14 @@ struct CorpusTests {
         #expect(throws: CorpusError.unreadable(path: "/nowhere/file")) { try Corpus(path: "/nowhere/file") }
     }
 
+    @Test("gives one document of each source, whatever the order")
+    func onePerSource() {
+        let documents = ["a", "b", "c", "d"].map { document($0, source: $0 == "d" ? "other" : "one") }
+        let chosen = Corpus(documents: documents).onePerSource().documents
+        #expect(chosen.map(\.source) == ["one", "other"])
+        #expect(Set(Corpus(documents: documents.reversed()).onePerSource().documents) == Set(chosen))
+    }
+
     @Test("splits by source in shares of 85, 5 and 10 percent")
     func shares() {
         var counts: [CorpusPart: Int] = [:]

@@ -13,9 +13,13 @@ struct EvaluateCommand: ParsableCommand {
                 mrl evaluate --queries 0 --json
                 mrl evaluate folder clinc150 --model MiniLM
                 mrl evaluate collection debian
+                mrl evaluate paper
                 """
         ),
-        subcommands: [EvaluateKnownItemCommand.self, EvaluateFolderCommand.self, EvaluateCollectionCommand.self],
+        subcommands: [
+            EvaluateKnownItemCommand.self, EvaluateFolderCommand.self, EvaluateCollectionCommand.self,
+            EvaluatePaperCommand.self,
+        ],
         defaultSubcommand: EvaluateKnownItemCommand.self
     )
 }

@@ -6,6 +6,9 @@ enum Output {
     /// Standard error is a terminal, so a progress line may rewrite itself.
     static let isInteractive = isatty(2) == 1
 
+    /// Standard output is a terminal whose user has not asked for plain text (https://no-color.org).
+    static var isColoured: Bool { isatty(1) == 1 && (getenv("NO_COLOR").map { $0.pointee == 0 } ?? true) }
+
     static func line(_ text: String = "") { write(text + "\n", to: 1) }
 
     /// For progress and remarks, beside the data on standard output.
