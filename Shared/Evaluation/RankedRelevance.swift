@@ -76,15 +76,25 @@ public struct RankedRelevance: Sendable, Hashable {
         return divisor == 0 ? 0 : sum / Double(divisor)
     }
 
-    /// nDCG@k with the grade as gain and 1/log2(rank + 1) as discount, divided by that of the best possible order (as
-    /// trec_eval and BEIR have it); 0 where nothing is relevant.
-    public func normalisedGain(at k: Int) -> Double {
-        let best = Self.gain(relevant, k)
-        return best == 0 ? 0 : Self.gain(grades, k) / best
+    /// What finding an item of a grade is worth.
+    public enum Gain: String, Sendable, Hashable, CaseIterable, Codable {
+        /// The grade g, as trec_eval and BEIR have it.
+        case linear
+        /// 2^g − 1, which parts grades further: lower values where the best items are missed.
+        case exponential
     }
 
-    private static func gain(_ grades: [Int], _ k: Int) -> Double {
-        grades.prefix(k).enumerated().reduce(0) { $0 + Double($1.element) / log2(Double($1.offset + 2)) }
+    /// nDCG@k with the discount 1/log2(rank + 1), divided by that of the best possible order; 0 where nothing is relevant.
+    public func normalisedGain(at k: Int, gain: Gain = .linear) -> Double {
+        let best = Self.sum(relevant, k, gain)
+        return best == 0 ? 0 : Self.sum(grades, k, gain) / best
+    }
+
+    private static func sum(_ grades: [Int], _ k: Int, _ gain: Gain) -> Double {
+        grades.prefix(k).enumerated().reduce(0) { sum, item in
+            let value = gain == .linear ? Double(item.element) : exp2(Double(item.element)) - 1
+            return sum + value / log2(Double(item.offset + 2))
+        }
     }
 }
 
@@ -98,8 +108,10 @@ public struct RankingMeasures: Sendable, Hashable {
     public let precision: Double
     /// Recall@k.
     public let recall: Double
-    /// nDCG@k.
+    /// nDCG@k with grades as gains.
     public let normalisedGain: Double
+    /// nDCG@k with exponential gains.
+    public let normalisedExponentialGain: Double
     /// MRR@k.
     public let reciprocalRank: Double
     /// mAP@k by what it is divided by.
@@ -117,6 +129,7 @@ public struct RankingMeasures: Sendable, Hashable {
         precision = mean { $0.precision(at: k) }
         recall = mean { $0.recall(at: k) }
         normalisedGain = mean { $0.normalisedGain(at: k) }
+        normalisedExponentialGain = mean { $0.normalisedGain(at: k, gain: .exponential) }
         reciprocalRank = mean { $0.reciprocalRank(at: k) }
         averagePrecision = Dictionary(
             uniqueKeysWithValues: RankedRelevance.Division.allCases.map { division in

@@ -51,6 +51,12 @@ struct EvaluateCollectionTests {
         #expect(unjudged.text(showsAll: true).contains("(24,10)"))
     }
 
+    @Test("an axis of costs has round numbers")
+    func roundNumbers() {
+        #expect(PlanFigures.roundNumbers(0.3...6).map { Float($0) } == [0.5, 1, 2, 5])
+        #expect(PlanFigures.roundNumbers(0.5...5000).map { Float($0) } == [1, 10, 100, 1000])
+    }
+
     @Test("judgements need the queries that they are about")
     func contradiction() {
         #expect { try EvaluateCollectionCommand.parse(["debian", "--qrels", "x"]) } throws: { error in

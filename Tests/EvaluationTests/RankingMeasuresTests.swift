@@ -57,6 +57,10 @@ struct RankedRelevanceTests {
         let bestOfTwo = 3 * discounts[0] + 3 * discounts[1]
         #expect(abs(ranking.normalisedGain(at: 2) - 3 / bestOfTwo) < 1e-12)
         #expect(RankedRelevance(grades: [3, 2, 1], relevant: [1, 2, 3]).normalisedGain(at: 10) == 1)
+        // Gains 7, 3, 1 for the grades 3, 2, 1.
+        let exponential = 7 * discounts[0] + 3 * discounts[2] + 7 * discounts[5]
+        let most = 7 * discounts[0] + 7 * discounts[1] + 3 * discounts[2] + 3 * discounts[3] + 1 * discounts[4]
+        #expect(abs(ranking.normalisedGain(at: 6, gain: .exponential) - exponential / most) < 1e-12)
     }
 
     @Test("an item that was found twice counts once")

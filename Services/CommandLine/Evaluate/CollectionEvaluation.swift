@@ -75,6 +75,9 @@ struct CollectionEvaluation {
                     neighbourRecall: share(hits, of: full)
                 )
             },
+            remark: ownIDs.map { _ in
+                "queries are rows of it: each finds itself, which does not count, and plans keep one hit more for it"
+            },
             plans: PlanFigures(
                 measure: judgements.isEmpty ? nil : "nDCG@\(k)",
                 k: k,

@@ -36,7 +36,8 @@ struct EvaluationOptions: ParsableArguments {
         help: ArgumentHelp("Dr of the grid: dimensions that score these (default: the sizes).", valueName: "64,384,…")
     )
     var rerankSizes: CountList?
-    @Option(help: "Queries that plans are tried with, spread over all; 0 for all.") var sample = 1_000
+    @Option(help: "Queries, spread over all, that plans are tried with, and that ask a collection; 0 for all.")
+    var sample = 1_000
     @Flag(help: "Show every plan, not just single shots, funnels and what nothing beats.") var all = false
     @Flag(help: "Print JSON.") var json = false
     @Option(help: ArgumentHelp("Write plots (SVG) and report.json there.", valueName: "DIR")) var output: String?

@@ -13,6 +13,7 @@ struct JudgedReport: EvaluationReport {
         enum CodingKeys: String, CodingKey {
             case size, precision, recall, ndcg, mrr
             case isTrained = "trained"
+            case exponential = "ndcg_exponential"
             case byK = "map_by_k"
             case byRelevant = "map_by_min_k_r"
             case byFound = "map_by_found"
@@ -27,6 +28,7 @@ struct JudgedReport: EvaluationReport {
             try container.encode(neighbourRecall, forKey: .neighbourRecall)
             guard measures.queries > 0 else { return }
             try container.encode(measures.normalisedGain, forKey: .ndcg)
+            try container.encode(measures.normalisedExponentialGain, forKey: .exponential)
             try container.encode(measures.reciprocalRank, forKey: .mrr)
             try container.encode(measures.precision, forKey: .precision)
             try container.encode(measures.recall, forKey: .recall)
@@ -50,10 +52,12 @@ struct JudgedReport: EvaluationReport {
     var k: Int
     var mainSizes: [Int]
     var sizes: [Size]
+    /// What a reader should know beside; nil: nothing.
+    var remark: String?
     var plans: PlanFigures
 
     enum CodingKeys: String, CodingKey {
-        case source, model, documents, queries, judgements, k, sizes, plans
+        case source, model, documents, queries, judgements, k, sizes, remark, plans
         case mainSizes = "main_sizes"
     }
 
@@ -84,9 +88,12 @@ struct JudgedReport: EvaluationReport {
         let heading =
             "\(source): \(grouped(documents)) documents, \(grouped(queries)) queries"
             + (isJudged ? ", \(grouped(judgements)) judgements" : ", nothing judged") + "\nvectors of \(model)"
+            + (remark.map { "\n" + $0 } ?? "")
         return [
             heading,
-            "By size; neighbours kept: share of the first \(k) at full size\n" + table.text,
+            "By size; "
+                + (isJudged ? "nDCG with grades as gains; " : "")
+                + "neighbours kept: share of the first \(k) at full size\n" + table.text,
             plans.text(showsAll: showsAllPlans),
         ].joined(separator: "\n\n")
     }

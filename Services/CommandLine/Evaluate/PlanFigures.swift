@@ -1,4 +1,5 @@
 import Evaluation
+import Glibc
 import Matryoshka
 
 /// Plans side by side: what each costs, finds and gains.
@@ -143,11 +144,11 @@ struct PlanFigures: Encodable {
     /// Quality over cost, and over time.
     var plots: [(name: String, plot: LinePlot)] {
         let timed = rows.contains { $0.milliseconds != nil }
-        return [("plans", plot("multiply-adds per query, millions") { Double($0.multiplied) / 1e6 })]
-            + (timed ? [("plans-time", plot("median time of a search, ms") { $0.milliseconds ?? .nan })] : [])
+        return [("plans", plot("cost", "multiply-adds per query, millions") { Double($0.multiplied) / 1e6 })]
+            + (timed ? [("plans-time", plot("time", "median time of a search, ms") { $0.milliseconds ?? .nan })] : [])
     }
 
-    private func plot(_ xLabel: String, _ x: (Row) -> Double) -> LinePlot {
+    private func plot(_ aspect: String, _ xLabel: String, _ x: (Row) -> Double) -> LinePlot {
         func line(_ name: String, _ rows: [Row], isEmphasised: Bool = false) -> LinePlot.Series {
             let points = rows.map { (x: x($0), y: $0.value * 100) }.filter { $0.x.isFinite }.sorted { $0.x < $1.x }
             return LinePlot.Series(name: name, points: points, isEmphasised: isEmphasised)
@@ -162,12 +163,19 @@ struct PlanFigures: Encodable {
         }) {
             series.append(line("Ds = \(size), Dr = \(last ?? 0)", rows))
         }
-        series.append(line("funnels", rows.filter { $0.search == .funnel }))
+        // Of the funnels those that no cheaper one equals: they are many, with little order among them.
+        var funnels = line("best funnels", rows.filter { $0.search == .funnel })
+        var best = -Double.infinity
+        funnels.points = funnels.points.filter { point in
+            defer { best = max(best, point.y) }
+            return point.y > best
+        }
+        series.append(funnels)
         series.removeAll { $0.points.isEmpty }
         let places = series.flatMap { $0.points.map(\.x) }
         let ends = (places.min() ?? 1) / 1.2...(places.max() ?? 2) * 1.2
         var plot = LinePlot(
-            title: "Plans: \(measure ?? "recall@\(k)") and cost",
+            title: "Plans: \(measure ?? "recall@\(k)") and \(aspect)",
             xLabel: xLabel,
             yLabel: "\(measure ?? "recall@\(k)"), %",
             xRange: ends,
@@ -175,7 +183,14 @@ struct PlanFigures: Encodable {
         )
         plot.xScale = .logarithmic
         plot.yScale = .linear
+        plot.xTicks = Self.roundNumbers(ends)
         return plot
+    }
+
+    /// 1, 2 and 5 times powers of ten; powers of ten alone over more than three of them.
+    static func roundNumbers(_ range: ClosedRange<Double>) -> [Double] {
+        let steps: [Double] = range.upperBound / range.lowerBound > 1000 ? [1] : [1, 2, 5]
+        return (-9...12).flatMap { power in steps.map { $0 * pow(10, Double(power)) } }.filter(range.contains)
     }
 }
 
