@@ -96,6 +96,30 @@ struct EvaluateFolderTests {
         }
     }
 
+    @Test("an adapter that is taught first gathers in few dimensions what lay beyond them")
+    func adapted() throws {
+        let folder = try TinyFolder()
+        defer { folder.remove() }
+        for (name, count, seed) in [("train", 240, 1), ("val", 40, 2)] {
+            // The last four numbers tell the classes apart: prefixes of the vectors as they are know nothing.
+            let classes = (0..<count).map { $0 / 4 % 4 }
+            let vectors = TinyFolder.vectors(classes, seed: UInt64(seed))
+            let turned = stride(from: 0, to: vectors.count, by: TinyFolder.width).flatMap { start in
+                vectors[start..<start + TinyFolder.width].reversed()
+            }
+            try folder.write("\(name).npy", turned)
+            try folder.write("\(name).txt", classes.map { "class \($0)\n" }.joined())
+        }
+        func nearest(_ more: [String]) throws -> Double {
+            try command([folder.path, "--sizes", "4,12", "--seeds", "1", "--output", folder.path + "/out"] + more).run()
+            let report = try report(folder)
+            #expect(report["test"].integer == 20 && report["held_out"].integer == 20, "no test part: half of the other")
+            return try #require(report["sizes"].items.first)["nearest_neighbour"]["mean"].double
+        }
+        #expect(try nearest([]) < 0.7)
+        #expect(try nearest(["--method", "mrl"]) > 0.9)
+    }
+
     @Test("judged vectors: a query finds what is like it, by the measures' definitions")
     func judged() throws {
         let folder = try TinyFolder()

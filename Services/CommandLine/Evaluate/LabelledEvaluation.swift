@@ -207,6 +207,8 @@ struct LabelledEvaluation {
         guard let nesting = Nesting(sizes: sizes.all) else { preconditionFailure("sizes ascend") }
         var settings = ClassifierSettings(nesting: nesting).probe(of: sizes.all)
         settings.run.seed = seed
+        // At an adapter's own rate, heads of few dimensions are not done when the epochs are.
+        settings.run.rate.peak = 0.01
         let watch = try watch(["heads"], "linear probe", seed: seed)
         let trained = try watch.training { () throws(CheckpointError) in
             try ClassifierTrainer(settings).train(

@@ -240,7 +240,7 @@ struct LabelledReport: EvaluationReport {
             (
                 "sizes",
                 sizePlot(
-                    "\(fileName(folder)): \(model)",
+                    "\(fileName(folder)): \(model)" + (method.map { ", \($0)" } ?? ""),
                     yLabel: "%",
                     sizes: sizes.map(\.size),
                     named: mainSizes,
@@ -273,6 +273,15 @@ struct LabelledReport: EvaluationReport {
                                     spreads: [(cascade.accuracy.halfWidth ?? 0) * 100]
                                 )
                             }
+                            + (oracle.map { oracle in
+                                [
+                                    LinePlot.Series(
+                                        name: "oracle routing",
+                                        points: [(oracle.dimensions.mean, oracle.accuracy.mean * 100)],
+                                        spreads: [(oracle.accuracy.halfWidth ?? 0) * 100]
+                                    )
+                                ]
+                            } ?? [])
                     )
                 )
             )
@@ -289,7 +298,7 @@ struct LabelledReport: EvaluationReport {
                     series: counts.map { count in
                         let line = shots.filter { $0.shots == count }
                         return LinePlot.Series(
-                            name: "\(count) a label",
+                            name: "\(count) example\(count == 1 ? "" : "s")",
                             points: line.map { (Double($0.size), $0.accuracy.mean * 100) },
                             spreads: line.map { ($0.accuracy.halfWidth ?? 0) * 100 }
                         )
