@@ -75,9 +75,9 @@ struct EvaluateFolderTests {
         let report = try report(folder)
         let sizes = report["sizes"].items
         #expect(sizes.map { $0["size"].double } == [1, 4, 12])
-        for measure in ["linear_probe", "nearest_neighbour", "neighbours_vote", "map_by_k"] {
+        for measure in ["linear_probe", "nearest_neighbour", "neighbours_vote", "map_by_k", "ndcg", "mrr"] {
             #expect(sizes[1][measure]["mean"].double > 0.95, "\(measure)")
-            #expect(sizes[0][measure]["mean"].double < 0.8, "\(measure)")
+            #expect(sizes[0][measure]["mean"].double < 0.9, "\(measure)")
         }
         #expect(sizes[2]["neighbour_recall"]["mean"].double == 1)
         #expect(report["few_shot"].items.count == 3 * 5)

@@ -23,8 +23,8 @@ struct EvaluateFolderCommand: ParsableCommand {
             are read from train.npy, corpus.npy and so on beside them (.npy, .fvecs, .parquet).
 
             Of labels it reports for each size linear probe, neighbours, mAP, few-shot, cascades, oracle routing,
-            disagreement, trends and superclasses; of judgements nDCG, MRR, mAP, P and recall; of both the neighbours
-            kept, and the cost, time and quality of single shots, of adaptive retrieval by (Ds, K, Dr) and of funnels.
+            disagreement, trends and superclasses; of judgements nDCG, MRR, mAP, P and recall; of both neighbour
+            recall against full size, and the cost, time and quality of single shots, of adaptive retrieval by (Ds, K, Dr) and of funnels.
             mAP@k is given divided by k, as the paper's code does, and by min(k, R) of R relevant ones.
             """,
             examples: """

@@ -72,7 +72,7 @@ struct JudgedReport: EvaluationReport {
             ]
             : []
         let tells = sizes.contains { $0.isTrained != nil }
-        var table = Table(["size"] + (tells ? ["trained"] : []) + judged + ["neighbours kept %"])
+        var table = Table(["size"] + (tells ? ["trained"] : []) + judged + ["neighbour recall@\(k) %"])
         for size in sizes {
             let measures = size.measures
             let values: [Double] = [
@@ -93,7 +93,7 @@ struct JudgedReport: EvaluationReport {
             heading,
             "By size; "
                 + (isJudged ? "nDCG with grades as gains; " : "")
-                + "neighbours kept: share of the first \(k) at full size\n" + table.text,
+                + "neighbour recall: share of the first \(k) at full size\n" + table.text,
             plans.text(showsAll: showsAllPlans),
         ].joined(separator: "\n\n")
     }
@@ -114,7 +114,7 @@ struct JudgedReport: EvaluationReport {
                 line("mAP@\(k) /min(k,R)") { $0.measures.averagePrecision[.relevant] ?? 0 },
                 line("recall@\(k)", \.measures.recall), line("recall@\(Self.deep)", \.deepRecall),
             ] : []
-        let curves = judged + [line("neighbours kept", \.neighbourRecall, isEmphasised: !isJudged)]
+        let curves = judged + [line("neighbour recall@\(k)", \.neighbourRecall, isEmphasised: !isJudged)]
         let plot = sizePlot(
             "\(fileName(source)): \(model)",
             yLabel: "%",

@@ -111,6 +111,7 @@ struct LabelledEvaluation {
                     precision: figure(\.measures.precision),
                     recall: figure(\.measures.recall),
                     normalisedGain: figure(\.measures.normalisedGain),
+                    reciprocalRank: figure(\.measures.reciprocalRank),
                     neighbourRecall: figure(\.neighbourRecall)
                 )
             },

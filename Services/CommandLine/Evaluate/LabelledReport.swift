@@ -15,6 +15,7 @@ struct LabelledReport: EvaluationReport {
         var precision: Figure
         var recall: Figure
         var normalisedGain: Figure
+        var reciprocalRank: Figure
         var neighbourRecall: Figure
 
         enum CodingKeys: String, CodingKey {
@@ -27,6 +28,7 @@ struct LabelledReport: EvaluationReport {
             case averagePrecisionByRelevant = "map_by_min_k_r"
             case averagePrecisionByFound = "map_by_found"
             case normalisedGain = "ndcg"
+            case reciprocalRank = "mrr"
             case neighbourRecall = "neighbour_recall"
         }
     }
@@ -143,7 +145,7 @@ struct LabelledReport: EvaluationReport {
     private var sizesText: String {
         var table = Table([
             "size", "trained", "linear probe %", "1-NN %", "\(k)-NN %", "mAP@\(k) /k %", "mAP@\(k) /min(k,R) %",
-            "P@\(k) %", "recall@\(k) %", "neighbours kept %",
+            "P@\(k) %", "recall@\(k) %", "neighbour recall@\(k) %",
         ])
         for size in sizes {
             table.add([
@@ -154,8 +156,8 @@ struct LabelledReport: EvaluationReport {
             ])
         }
         return
-            "By size; ± is the 95 % interval over \(seeds) seeds of training; neighbours kept: share of the first \(k) "
-            + "at full size\n" + table.text
+            "By size; ± is the 95 % interval over \(seeds) seeds of training; neighbour recall: share of the "
+            + "first \(k) at full size\n" + table.text
     }
 
     private var shotsText: String {
@@ -229,7 +231,7 @@ struct LabelledReport: EvaluationReport {
         var curves = [
             line("linear probe", \.probe, isEmphasised: true), line("1-NN", \.nearest), line("\(k)-NN", \.vote),
             line("mAP@\(k) /k", \.averagePrecisionByK), line("P@\(k)", \.precision),
-            line("neighbours kept", \.neighbourRecall),
+            line("neighbour recall@\(k)", \.neighbourRecall),
         ]
         if !groups.isEmpty {
             curves.append(
