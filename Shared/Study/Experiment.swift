@@ -118,13 +118,21 @@ struct StudyResults: Sendable {
         _ otherName: String,
         _ combine: (Double, Double) -> Double
     ) -> [Double] {
+        pairs(experiment, other).compactMap { figures, others in
+            guard let value = figures[name], let otherValue = others[otherName] else { return nil }
+            return combine(value, otherValue)
+        }
+    }
+
+    /// The figures of two experiments with the same seed, for the seeds that have both; what no seed changes belongs to
+    /// each.
+    func pairs(_ experiment: any Experiment, _ other: any Experiment) -> [(Figures, Figures)] {
         let (seeds, others) = (figures[experiment.name] ?? [:], figures[other.name] ?? [:])
-        return Set(seeds.keys).union(others.keys).sorted().compactMap { seed in
-            // What no seed changes belongs to each.
-            guard let a = (seeds[seed] ?? seeds[0])?[name], let b = (others[seed] ?? others[0])?[otherName] else {
-                return nil
-            }
-            return seed == 0 && (seeds.count > 1 || others.count > 1) ? nil : combine(a, b)
+        let all = Set(seeds.keys).union(others.keys)
+        return all.sorted().compactMap { seed in
+            guard seed != 0 || all.count == 1, let own = seeds[seed] ?? seeds[0], let its = others[seed] ?? others[0]
+            else { return nil }
+            return (own, its)
         }
     }
 

@@ -4,6 +4,16 @@ import VectorMath
 
 @Suite("BLAS")
 struct BLASTests {
+    @Test("is told faster kernels where it knows the processor for an old one alone")
+    func advice() throws {
+        #expect(BLAS.advice(coreType: "Prescott", paths: [.portable]) == nil)
+        #expect(BLAS.advice(coreType: "SkylakeX", paths: [.portable, .avx2, .avx512]) == nil)
+        let haswell = try #require(BLAS.advice(coreType: "Prescott", paths: [.portable, .avx2]))
+        #expect(haswell.contains("OPENBLAS_CORETYPE=Haswell"))
+        let skylake = try #require(BLAS.advice(coreType: "Prescott", paths: [.portable, .avx2, .avx512, .amx]))
+        #expect(skylake.contains("OPENBLAS_CORETYPE=SkylakeX"))
+    }
+
     @Test("sgemm multiplies row-major matrices, transposed or not", arguments: [false, true], [false, true])
     func products(transposeA: Bool, transposeB: Bool) {
         let (rows, columns, inner, stride) = (5, 7, 3, 11)

@@ -70,6 +70,7 @@ struct EvaluatePaperCommand: ParsableCommand {
 
     func run() throws {
         BLAS.useOneThread()
+        if !reportOnly, let advice = BLAS.advice { Output.note(advice) }
         let home = try home.resolved()
         let folder = output ?? home.path + "/study"
         do {

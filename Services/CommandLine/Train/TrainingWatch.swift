@@ -26,6 +26,7 @@ final class TrainingWatch {
         folder = options?.checkpoint
         steps = options?.checkpointSteps ?? .max
         BLAS.useOneThread()
+        if let advice = BLAS.advice { Output.note(advice) }
         guard let options, let folder else { return }
         let isThere = runs.indices.contains { FileManager.default.fileExists(atPath: Self.path(folder, $0)) }
         if isThere, !options.resume {

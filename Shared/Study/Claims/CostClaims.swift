@@ -302,14 +302,11 @@ struct TrainingCost: StudyClaim {
         func ratio(_ name: String, _ nested: any Experiment, _ rigid: any Experiment, _ sizes: [Int]) -> StudyPart {
             results.part(name, of: [nested, rigid]) {
                 let full = sizes[sizes.count - 1]
-                let each = zip(results.each(nested), results.each(rigid)).compactMap {
-                    nested,
-                    rigid -> (Double, Double)? in
-                    guard let own = nested["seconds an epoch"], let largest = rigid["seconds an epoch", full],
+                let each = results.pairs(nested, rigid).compactMap { own, single -> (Double, Double)? in
+                    guard let all = own["seconds an epoch"], let largest = single["seconds an epoch", full],
                         largest > 0
                     else { return nil }
-                    let all = sizes.compactMap { rigid["seconds an epoch", $0] }.reduce(0, +)
-                    return (own / largest, own / all)
+                    return (all / largest, all / sizes.compactMap { single["seconds an epoch", $0] }.reduce(0, +))
                 }
                 return [
                     Finding("MRL over FF at \(full)", each.map(\.0), .atMost(2), unit: " times"),
