@@ -24,8 +24,9 @@ struct EvaluateFolderCommand: ParsableCommand {
 
             Of labels it reports for each size linear probe, neighbours, mAP, few-shot, cascades, oracle routing,
             disagreement, trends and superclasses; of judgements nDCG, MRR, mAP, P and recall; of both neighbour
-            recall against full size, and the cost, time and quality of single shots, of adaptive retrieval by (Ds, K, Dr) and of funnels.
-            mAP@k is given divided by k, as the paper's code does, and by min(k, R) of R relevant ones.
+            recall against full size, and the cost, time and quality of single shots, of adaptive retrieval by
+            (Ds, K, Dr) and of funnels. mAP@k is given divided by k, as the paper's code does, and by
+            min(k, R) of R relevant ones.
             """,
             examples: """
                 mrl evaluate folder clinc150 --model MiniLM
