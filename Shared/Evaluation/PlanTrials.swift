@@ -97,7 +97,7 @@ public struct PlanTrials: Sendable {
     }
 }
 
-/// One query's shortlist with its rows' scores at several sizes: any plan that begins with it can be followed from there.
+/// One query's shortlist with its rows' scores at several sizes: any plan that begins with it is followed from there.
 struct ShortlistScores {
     /// Best first.
     let rows: [Int]

@@ -84,7 +84,7 @@ public struct RankedRelevance: Sendable, Hashable {
         case exponential
     }
 
-    /// nDCG@k with the discount 1/log2(rank + 1), divided by that of the best possible order; 0 where nothing is relevant.
+    /// nDCG@k with the discount 1/log2(rank + 1), divided by that of the best order; 0 where nothing is relevant.
     public func normalisedGain(at k: Int, gain: Gain = .linear) -> Double {
         let best = Self.sum(relevant, k, gain)
         return best == 0 ? 0 : Self.sum(grades, k, gain) / best

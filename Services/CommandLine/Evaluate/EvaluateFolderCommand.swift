@@ -176,7 +176,7 @@ struct EvaluateFolderCommand: ParsableCommand {
             let matrix = try FrozenVectors.read(path)
             guard matrix.rows == texts.ids.count else {
                 throw StartupFailure(
-                    "\(path) has \(grouped(matrix.rows)) vectors for the \(grouped(texts.ids.count)) lines of \(part.texts)"
+                    "\(path) has \(grouped(matrix.rows)) vectors for \(grouped(texts.ids.count)) lines of \(part.texts)"
                 )
             }
             return matrix

@@ -137,8 +137,8 @@ struct LabelledReport: EvaluationReport {
     }
 
     private var heading: String {
-        "\(folder): \(grouped(training)) training, \(grouped(heldOut)) held-out and \(grouped(test)) test examples (\(part)) "
-            + "of \(labels.count) labels\n"
+        "\(folder): \(grouped(training)) training, \(grouped(heldOut)) held-out and \(grouped(test)) test examples "
+            + "(\(part)) of \(labels.count) labels\n"
             + "vectors of \(model)" + (method.map { ", adapted by \($0) on the training part with each seed" } ?? "")
     }
 
