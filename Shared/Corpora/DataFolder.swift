@@ -108,14 +108,21 @@ public enum DataFolder: Sendable, Hashable {
     ///   - data: JSON.
     ///   - path: For messages.
     /// - Returns: The group of each label; nil where the file is about something else.
-    /// - Throws: ``TextFileError`` where a label is in two groups.
+    /// - Throws: ``TextFileError`` where a label is in two groups, or a domains.json has none.
     public static func groups(of data: Data, path: String) throws(TextFileError) -> [String: String]? {
         struct Nested: Decodable { var domains: [String: [String]] }
         let decoder = JSONDecoder()
         guard
             let groups = (try? decoder.decode(Nested.self, from: data))?.domains
                 ?? (try? decoder.decode([String: [String]].self, from: data))
-        else { return nil }
+        else {
+            guard path.hasSuffix("domains.json") else { return nil }
+            throw .malformed(
+                path: path,
+                line: nil,
+                problem: "it must be an object with a list of labels for each group, or have one under \"domains\""
+            )
+        }
         var group: [String: String] = [:]
         for (name, labels) in groups.sorted(by: { $0.key < $1.key }) {
             for label in labels {

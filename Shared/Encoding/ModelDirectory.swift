@@ -23,6 +23,21 @@ public enum ModelDirectory {
         return (try? isAdapter(&files)) ?? false
     }
 
+    /// What keeps a model from being written there, as a sentence: a file, or a folder that holds more than a model; nil
+    /// where nothing does.
+    public static func obstacle(to directory: String) -> String? { obstacle(to: directory, extraFiles: []) }
+
+    private static func obstacle(to directory: String, extraFiles: some Collection<String>) -> String? {
+        let manager = FileManager.default
+        guard manager.fileExists(atPath: directory) else { return nil }
+        guard let found = try? manager.contentsOfDirectory(atPath: directory) else {
+            return "\(directory) is there and no folder that can be read: name another"
+        }
+        let ours = Set(fileNames + adapterFileNames + [AdapterConfiguration.baseFolder, "costs.json"] + extraFiles)
+        guard let foreign = found.sorted().first(where: { !ours.contains($0) }) else { return nil }
+        return "\(directory) holds \(foreign), which is no part of a model and would be lost: name another folder"
+    }
+
     /// Writes a static model beside its place and then moves it there.
     ///
     /// - Parameters:
@@ -120,6 +135,9 @@ public enum ModelDirectory {
         _ extraFiles: [String: String],
         more: (URL) throws -> Void
     ) throws -> String {
+        if let obstacle = obstacle(to: directory, extraFiles: extraFiles.keys) {
+            throw ModelError.malformed(path: directory, reason: obstacle)
+        }
         let target = URL(fileURLWithPath: directory)
         let temporary = target.deletingLastPathComponent()
             .appendingPathComponent(".\(target.lastPathComponent).\(ProcessInfo.processInfo.processIdentifier).partial")
@@ -134,14 +152,29 @@ public enum ModelDirectory {
                 try Data(text.utf8).write(to: temporary.appendingPathComponent(name))
             }
             try more(temporary)
-            if manager.fileExists(atPath: target.path) { try manager.removeItem(at: target) }
-            try manager.moveItem(at: temporary, to: target)
+            try replace(target, with: temporary)
         } catch {
             try? manager.removeItem(at: temporary)
             throw error
         }
         return ModelFiles.identity(of: Dictionary(uniqueKeysWithValues: files.map { ($0.name, $0.bytes) }))
     }
+}
+
+/// Puts a folder in another's place; whatever fails, one of both lies there or beside it.
+private func replace(_ target: URL, with folder: URL) throws {
+    let manager = FileManager.default
+    guard manager.fileExists(atPath: target.path) else { return try manager.moveItem(at: folder, to: target) }
+    let former = folder.appendingPathExtension("former")
+    try? manager.removeItem(at: former)
+    try manager.moveItem(at: target, to: former)
+    do {
+        try manager.moveItem(at: folder, to: target)
+    } catch {
+        try? manager.moveItem(at: former, to: target)
+        throw error
+    }
+    try? manager.removeItem(at: former)
 }
 
 /// Loads a model directory: one of ours, or one as the Hugging Face hub publishes them.

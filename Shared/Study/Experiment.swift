@@ -75,8 +75,17 @@ struct StudyResults: Sendable {
     private var absences: [String: String] = [:]
     /// Processor seconds that all these results took.
     private(set) var seconds = 0.0
+    /// Core types of OpenBLAS that they were made with, as far as known.
+    private(set) var cores: Set<String> = []
 
-    mutating func add(_ figures: Figures, of experiment: any Experiment, seed: Int, seconds: Double) {
+    mutating func add(
+        _ figures: Figures,
+        of experiment: any Experiment,
+        seed: Int,
+        seconds: Double,
+        core: String? = nil
+    ) {
+        if let core { cores.insert(core) }
         self.figures[experiment.name, default: [:]][experiment.isSeeded ? seed : 0] = figures
         self.seconds += seconds
     }

@@ -1,5 +1,6 @@
 import Encoding
 import FoundationEssentials
+import VectorMath
 
 /// Results of experiments on disk, one file for each and seed, so that a study that was cut short goes on where it was.
 struct StudyCache {
@@ -12,6 +13,8 @@ struct StudyCache {
         var recipe: String
         /// Processor seconds that it took.
         var seconds: Double
+        /// Core type of OpenBLAS; nil of results that were kept before it was told.
+        var core: String?
         var figures: Figures
     }
 
@@ -45,6 +48,7 @@ struct StudyCache {
             data: data,
             recipe: experiment.recipe,
             seconds: seconds,
+            core: BLAS.coreType,
             figures: figures
         )
         let encoder = JSONEncoder()

@@ -1,3 +1,5 @@
+import VectorMath
+
 /// How far a study is.
 public struct StudyProgress: Sendable, Hashable {
     /// Numbers of the claims that the present experiment is for.
@@ -60,7 +62,7 @@ struct StudyRunner {
                 var data: [String: String] = [:]
                 for need in experiment.needs { data[need.rawValue] = try library.digest(of: need) }
                 if let entry = cache.entry(of: experiment, seed: seed, data: data) {
-                    results.add(entry.figures, of: experiment, seed: seed, seconds: entry.seconds)
+                    results.add(entry.figures, of: experiment, seed: seed, seconds: entry.seconds, core: entry.core)
                 } else {
                     missing.append(Work(experiment: experiment, seed: seed, data: data))
                 }
@@ -90,7 +92,7 @@ struct StudyRunner {
             }
             // Another process may have been at work in the same folder.
             if let entry = cache.entry(of: experiment, seed: work.seed, data: work.data) {
-                results.add(entry.figures, of: experiment, seed: work.seed, seconds: entry.seconds)
+                results.add(entry.figures, of: experiment, seed: work.seed, seconds: entry.seconds, core: entry.core)
             } else {
                 tell(0)
                 let processor = ThreadClock()
@@ -100,7 +102,7 @@ struct StudyRunner {
                 }
                 let seconds = processor.seconds
                 try cache.keep(figures, of: experiment, seed: work.seed, data: work.data, seconds: seconds)
-                results.add(figures, of: experiment, seed: work.seed, seconds: seconds)
+                results.add(figures, of: experiment, seed: work.seed, seconds: seconds, core: BLAS.coreType)
             }
             done += experiment.cost
         }

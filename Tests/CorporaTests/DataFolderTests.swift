@@ -78,6 +78,10 @@ struct DataFolderTests {
         #expect(throws: TextFileError.self) {
             try DataFolder.groups(of: Data(#"{"b":["p"],"c":["p"]}"#.utf8), path: "m")
         }
+        // A file of that name is about nothing else.
+        #expect(throws: TextFileError.self) {
+            try DataFolder.groups(of: Data(#"{"b": "#.utf8), path: "folder/domains.json")
+        }
     }
 }
 

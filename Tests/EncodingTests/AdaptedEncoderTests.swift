@@ -137,6 +137,22 @@ final class AdaptedEncoderTests {
         #expect(kept.contains("1_Pooling/config.json") && kept.contains("vocab.txt"))
     }
 
+    @Test("takes the place of a model or of nothing, never of anything else")
+    func place() throws {
+        let base = try writeBase("base")
+        _ = try writeBase("base", sign: -1)
+        #expect(try loadEncoder(directory: base).encode(["chess"], role: "query")[0] < 0)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["base"])
+        try Data("mine".utf8).write(to: URL(fileURLWithPath: base + "/thesis.txt"))
+        #expect(ModelDirectory.obstacle(to: base)?.contains("holds thesis.txt") == true)
+        #expect(throws: ModelError.self) { try self.writeBase("base") }
+        #expect(FileManager.default.fileExists(atPath: base + "/thesis.txt"))
+        try Data("mine".utf8).write(to: URL(fileURLWithPath: folder + "/file"))
+        #expect(throws: ModelError.self) { try self.writeBase("file") }
+        #expect(try String(contentsOfFile: folder + "/file", encoding: .utf8) == "mine")
+        #expect(ModelDirectory.obstacle(to: folder + "/nowhere") == nil)
+    }
+
     @Test("refuses another encoder than its own, and texts where it has none")
     func refuses() throws {
         let base = try writeBase("base")

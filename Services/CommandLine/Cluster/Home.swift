@@ -101,6 +101,16 @@ func makeDirectory(_ path: String, mode: mode_t) throws {
 /// What the last system call said.
 func systemError(_ code: Int32 = errno) -> String { String(cString: strerror(code)) }
 
+/// Makes a folder with the ones above it, for results; one that is there must be open to us.
+func makeFolder(_ path: String) throws {
+    do {
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    } catch {
+        throw StartupFailure("cannot make the folder \(path): its place is taken, or not ours to write to")
+    }
+    guard access(path, W_OK) == 0 else { throw StartupFailure("cannot write to the folder \(path): \(systemError())") }
+}
+
 /// Replaces a file in one step; readers see the old text or the new one.
 func replaceFile(_ path: String, with text: String, mode: mode_t = 0o644) throws {
     let draft = "\(path).\(getpid())"

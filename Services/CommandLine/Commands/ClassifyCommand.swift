@@ -24,7 +24,7 @@ struct ClassifyCommand: ParsableCommand {
     )
 
     @OptionGroup var front: FrontOptions
-    @Argument(help: "A text to classify.") var text: [String] = []
+    @Argument(help: "One text to classify, its words joined by spaces.") var text: [String] = []
     @Option(help: "Id of a classifier; default: any that an encoder has.") var classifier: String?
     @Option(help: "One threshold for all sizes, 0 to 1, instead of those that the classifier learnt.")
     var threshold: Float?

@@ -85,7 +85,7 @@ struct PlanCommand: ParsableCommand {
                 ("replicas", replicas),
             ]
             for (name, value) in positive where !(value > 0 && value < 1e15) {
-                throw ValidationError("--\(name) is \(value); it must be above 0")
+                throw ValidationError("--\(name) is \(value); allowed: above 0, below 1e15")
             }
             guard price >= 0, price < 1e9 else { throw ValidationError("--price is \(price); it must not be negative") }
             guard probed > 0, probed <= 1 else {

@@ -55,6 +55,7 @@ struct EvaluateCollectionCommand: ParsableCommand {
     }
 
     func run() throws {
+        try options.makeOutput()
         let client = try front.client()
         let found = try findCollection(name, client)
         guard found.rows > 1 else { throw StartupFailure("\(found.name) has \(found.rows) rows: nothing to search") }

@@ -40,7 +40,7 @@ struct EvaluateFolderCommand: ParsableCommand {
     @Option(help: ArgumentHelp("The encoder of the texts.", valueName: "DIR")) var model: String?
     @Option(
         help: ArgumentHelp(
-            "Labelled: first teach an adapter on the training part by this method (mrl, mrl-e, pca, truncation, …).",
+            "Labelled: first teach an adapter on the training part by this method (mrl, mrl-e, pca, …; not ff or slimmable).",
             valueName: "method"
         )
     )
@@ -61,6 +61,7 @@ struct EvaluateFolderCommand: ParsableCommand {
     }
 
     func run() throws {
+        try options.makeOutput()
         let layout: DataFolder
         do { layout = try DataFolder(path: folder) } catch { throw StartupFailure("\(error)") }
         switch layout {

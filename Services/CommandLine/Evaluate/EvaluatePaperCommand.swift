@@ -17,8 +17,9 @@ struct EvaluatePaperCommand: ParsableCommand {
             Trains nested models and honest baselines with several seeds and says of each claim whether it holds, is
             contradicted, or cannot be decided by so many seeds. Results are kept in --output: a run that is cut short
             goes on where it was, and changed data or recipes are measured anew. Writes report.html (one page, with
-            plots) and report.json there, and the report to the terminal. With five seeds it takes about an hour of one
-            core.
+            plots) and report.json there (report-6-8.html of claims 6 and 8 alone), and the report to the terminal.
+            With five seeds it takes about an hour of one core. --report-only needs the data too: by them it knows
+            which results are theirs.
 
             Data: Debian's descriptions (mrl import debian), WordNet (Debian's package wordnet-base), and, where they
             are given, CLINC150 (train.tsv, val.tsv, test.tsv, meta.json) with a frozen encoder (deploy/fetch-minilm)
@@ -28,7 +29,7 @@ struct EvaluatePaperCommand: ParsableCommand {
                 mrl evaluate paper
                 mrl evaluate paper --clinc150 DIR --cranfield DIR --model MINILM
                 mrl evaluate paper --claims 2,3,4 --seeds 3
-                mrl evaluate paper --report-only --json
+                mrl evaluate paper --clinc150 DIR --cranfield DIR --report-only --json
                 """
         )
     )
@@ -73,11 +74,7 @@ struct EvaluatePaperCommand: ParsableCommand {
         if !reportOnly, let advice = BLAS.advice { Output.note(advice) }
         let home = try home.resolved()
         let folder = output ?? home.path + "/study"
-        do {
-            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        } catch {
-            throw StartupFailure("cannot make \(folder): \(systemError())")
-        }
+        try makeFolder(folder)
         let study = Study(
             claims: claims,
             seeds: seeds,
@@ -93,12 +90,21 @@ struct EvaluatePaperCommand: ParsableCommand {
             throw error as? StartupFailure ?? StartupFailure("\(error)")
         }
         line.finish()
+        if reportOnly, report.isEmpty {
+            throw StartupFailure(
+                "\(folder) has no result of these data: name the same files and folders as the run did; reports stay as they are"
+            )
+        }
+        // A report on some claims does not take the place of one on all.
+        let some =
+            Set(claims).count == Study.claimNumbers.count ? "" : "-" + claims.map(String.init).joined(separator: "-")
+        let name = folder + "/report" + some
         let file = try report.json()
-        try Data(report.html.utf8).write(to: URL(fileURLWithPath: folder + "/report.html"), options: .atomic)
-        try Data((file + "\n").utf8).write(to: URL(fileURLWithPath: folder + "/report.json"), options: .atomic)
+        try replaceFile(name + ".html", with: report.html)
+        try replaceFile(name + ".json", with: file + "\n")
         if json { return Output.line(file) }
         Output.line(report.text(isColoured: Output.isColoured))
-        Output.line("\n\(folder)/report.html shows the same with plots, \(folder)/report.json every seed's figures.")
+        Output.line("\n\(name).html shows the same with plots, \(name).json every seed's figures.")
     }
 
     /// The data that are there.

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Evaluation
-import FoundationEssentials
 import ServiceRuntime
 
 /// Whole numbers as `8,16,32`, each 1 or more.
@@ -14,6 +13,8 @@ struct CountList: ExpressibleByArgument {
         values = parts.compactMap { $0 }
         guard !values.isEmpty, values.count == parts.count, values.allSatisfy({ $0 >= 1 }) else { return nil }
     }
+
+    var defaultValueDescription: String { values.map(String.init).joined(separator: ",") }
 }
 
 /// What folders and collections are measured with.
@@ -85,15 +86,13 @@ struct EvaluationOptions: ParsableArguments {
         return (0..<sample).map { $0 * count / sample }
     }
 
+    /// Makes the folder of --output, before the work whose result it is for.
+    func makeOutput() throws { if let output { try makeFolder(absolutePath(output)) } }
+
     /// Prints a report, and writes it with its plots where that is asked for.
     func show(_ report: some EvaluationReport) throws {
         if let output {
             let folder = absolutePath(output)
-            do {
-                try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-            } catch {
-                throw StartupFailure("cannot make \(folder): \(systemError())")
-            }
             try replaceFile(folder + "/report.json", with: try jsonText(report) + "\n")
             for (name, plot) in report.plots { try replaceFile("\(folder)/\(name).svg", with: plot.svg) }
             Output.note(

@@ -145,13 +145,14 @@ struct LabelledReport: EvaluationReport {
     private var sizesText: String {
         var table = Table([
             "size", "trained", "linear probe %", "1-NN %", "\(k)-NN %", "mAP@\(k) /k %", "mAP@\(k) /min(k,R) %",
-            "P@\(k) %", "recall@\(k) %", "neighbour recall@\(k) %",
+            "MRR@\(k) %", "nDCG@\(k) %", "P@\(k) %", "recall@\(k) %", "neighbour recall@\(k) %",
         ])
         for size in sizes {
             table.add([
                 "\(size.size)", size.isTrained ? "yes" : "", size.probe.percent, size.nearest.percent,
                 size.vote.percent,
-                size.averagePrecisionByK.percent, size.averagePrecisionByRelevant.percent, size.precision.percent,
+                size.averagePrecisionByK.percent, size.averagePrecisionByRelevant.percent,
+                size.reciprocalRank.percent, size.normalisedGain.percent, size.precision.percent,
                 size.recall.percent, size.neighbourRecall.percent,
             ])
         }

@@ -39,7 +39,8 @@ struct TrainAdapterCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Vectors of queries instead of texts.", valueName: "FILE")) var queryVectors: String?
     @Option(help: ArgumentHelp("Vectors of documents, row by row.", valueName: "FILE")) var documentVectors: String?
     @OptionGroup var result: ResultOptions
-    @Option(help: "How the sizes are taught: mrl, or a baseline.") var method = TrainingMethod.matryoshka
+    @Option(help: "How the sizes are taught: mrl, or a baseline; mrl-e, slimmable and mrl-2d learn from labels alone.")
+    var method = TrainingMethod.matryoshka
     @OptionGroup(title: "The adapter") var shape: ShapeOptions
     @OptionGroup(title: "Sizes") var sizes: NestingOptions
     @OptionGroup(title: "The run") var schedule: RunOptions
@@ -90,6 +91,7 @@ struct TrainAdapterCommand: ParsableCommand {
             Output.note("\(result.output) is there already (--force trains again)")
             return
         }
+        if method != .fixed { try checkPlace(result.output) }
         var costs = TrainingCosts()
         let clock = CPUClock()
         let data = try encoder == nil || queryVectors != nil ? vectors(for: encoder) : encoded(by: encoder!)

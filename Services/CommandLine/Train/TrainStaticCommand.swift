@@ -41,7 +41,8 @@ struct TrainStaticCommand: ParsableCommand {
     )
     var corpus: String
     @OptionGroup var result: ResultOptions
-    @Option(help: "How the sizes are taught: mrl, or a baseline.") var method = TrainingMethod.matryoshka
+    @Option(help: "How the sizes are taught: mrl, or a baseline; mrl-e, slimmable and mrl-2d learn from labels alone.")
+    var method = TrainingMethod.matryoshka
     @OptionGroup(title: "Sizes") var sizes: NestingOptions
     @OptionGroup(title: "The run") var schedule: RunOptions
     @Option(help: ArgumentHelp("Pairs that decide when to stop: a share, or a file.", valueName: "share|file"))
@@ -76,6 +77,7 @@ struct TrainStaticCommand: ParsableCommand {
             Output.note("\(result.output) is there already (--force trains again)")
             return
         }
+        for target in targets { try checkPlace(target.directory) }
         let watch = try TrainingWatch(method.runs(sizes: nesting.sizes, probes: false), schedule)
         let source = try PairSource(corpus, validation: validation)
         var costs = TrainingCosts()
@@ -298,6 +300,11 @@ struct TrainingTarget {
     /// Of the name.
     var suffix: String
     var nesting: Nesting
+}
+
+/// Refuses a place where a model would take the room of something else, before anything is trained.
+func checkPlace(_ directory: String) throws {
+    if let obstacle = ModelDirectory.obstacle(to: directory) { throw StartupFailure("--output: \(obstacle)") }
 }
 
 extension TrainingMethod {

@@ -149,26 +149,33 @@ struct NestingBeatsCutting: StudyClaim {
     }
 
     func findings(_ results: StudyResults) -> ClaimFindings {
-        func above(_ name: String, _ measure: String, _ limits: [(Int, Double)]) -> StudyPart {
-            results.part("Debian: MRL above \(name)", of: [Shared.debian, Shared.debianRigid]) {
+        func above(
+            _ name: String,
+            _ measure: String,
+            _ limits: [(Int, Double)],
+            _ corpus: (name: String, nested: any Experiment, rigid: any Experiment)
+        ) -> StudyPart {
+            results.part("\(corpus.name): MRL above \(name)", of: [corpus.nested, corpus.rigid]) {
                 limits.map { size, limit in
                     Finding(
                         "\(size) dimensions",
-                        results.differences(
-                            Shared.debian,
-                            "mrr/\(size)",
-                            less: Shared.debianRigid,
-                            "\(measure)/\(size)"
-                        ),
+                        results.differences(corpus.nested, "mrr/\(size)", less: corpus.rigid, "\(measure)/\(size)"),
                         .atLeast(limit)
                     )
                 }
             }
         }
-        var found = ClaimFindings(parts: [
-            above("the SVD of a rigid model", "svd", [(16, 6), (32, 3)]),
-            above("a rigid model that is cut", "truncation", [(16, 10), (32, 6)]),
-        ])
+        let corpora: [(name: String, nested: any Experiment, rigid: any Experiment)] = [
+            ("Debian", Shared.debian, Shared.debianRigid), ("WordNet", Shared.wordNet, Shared.wordNetRigid),
+        ]
+        var found = ClaimFindings(
+            parts: corpora.flatMap { corpus in
+                [
+                    above("the SVD of a rigid model", "svd", [(16, 6), (32, 3)], corpus),
+                    above("a rigid model that is cut", "truncation", [(16, 10), (32, 6)], corpus),
+                ]
+            }
+        )
         let known: [(String, any Experiment, any Experiment)] = [
             ("Debian, known item", Shared.debian, Shared.debianRigid),
             ("WordNet, known item", Shared.wordNet, Shared.wordNetRigid),
@@ -220,8 +227,8 @@ struct SizesBetween: StudyClaim {
     let title = "Sizes that nobody trained lie between their neighbours"
     let statement =
         "An untrained size is at most 0.5 points outside of the span between the two trained sizes beside it."
-    let method = "MRR@10 on Debian and 1-NN accuracy on CLINC150 at 12, 24, 48, 96 and 192 dimensions."
-    var experiments: [any Experiment] { [Shared.debian, Shared.intents] }
+    let method = "MRR@10 on Debian and WordNet and 1-NN accuracy on CLINC150 at 12, 24, 48, 96 and 192 dimensions."
+    var experiments: [any Experiment] { [Shared.debian, Shared.wordNet, Shared.intents] }
 
     func findings(_ results: StudyResults) -> ClaimFindings {
         func outside(_ statement: String, _ experiment: any Experiment, _ measure: String) -> StudyPart {
@@ -238,6 +245,7 @@ struct SizesBetween: StudyClaim {
         }
         var found = ClaimFindings(parts: [
             outside("Debian, known item", Shared.debian, "mrr"),
+            outside("WordNet, known item", Shared.wordNet, "mrr"),
             outside("CLINC150 on frozen vectors, 1-NN", Shared.intents, "1-nn"),
         ])
         let sizes = (StaticRecipe.sizes + NestedStatic.between).sorted()

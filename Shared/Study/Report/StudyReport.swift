@@ -38,7 +38,8 @@ public struct StudyReport: Sendable {
     let claims: [Claim]
     let seeds: Int
     let processorSeconds: Double
-    let coreType: String
+    /// Core types of OpenBLAS behind the results.
+    let coreTypes: [String]
 
     init(claims: [any StudyClaim], results: StudyResults, seeds: Int) {
         self.claims = claims.map { claim in
@@ -52,8 +53,11 @@ public struct StudyReport: Sendable {
         }
         self.seeds = seeds
         processorSeconds = results.seconds
-        coreType = BLAS.coreType
+        coreTypes = results.cores.sorted()
     }
+
+    /// Whether there is nothing in it: every claim was skipped.
+    public var isEmpty: Bool { claims.allSatisfy { $0.verdict == .skipped } }
 
     /// As `3 hold, 1 contradicted`.
     var summary: String {
@@ -67,7 +71,8 @@ public struct StudyReport: Sendable {
     /// How it came about.
     var origin: String {
         "Figures are means of up to \(seeds) seeds with their 95 % intervals (Student's t). "
-            + "\(decimal(processorSeconds / 60, digits: 0)) minutes of processor time, OpenBLAS on \(coreType)."
+            + "\(decimal(processorSeconds / 60, digits: 0)) minutes of processor time"
+            + (coreTypes.isEmpty ? "." : ", OpenBLAS on \(coreTypes.joined(separator: " and ")).")
     }
 }
 
@@ -107,13 +112,13 @@ extension StudyReport {
         }
         var seeds: Int
         var processorSeconds: Double
-        var blasCoreType: String
+        var blasCoreTypes: [String]
         var claims: [Claim]
 
         enum CodingKeys: String, CodingKey {
             case seeds, claims
             case processorSeconds = "processor_seconds"
-            case blasCoreType = "blas_core_type"
+            case blasCoreTypes = "blas_core_types"
         }
     }
 
@@ -124,7 +129,7 @@ extension StudyReport {
         let file = File(
             seeds: seeds,
             processorSeconds: processorSeconds,
-            blasCoreType: coreType,
+            blasCoreTypes: coreTypes,
             claims: claims.map { claim in
                 File.Claim(
                     number: claim.number,
