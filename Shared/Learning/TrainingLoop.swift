@@ -6,13 +6,14 @@ public struct RunSettings: Sendable, Hashable {
     public var batch: Int
     /// The rate of each step.
     public var rate: LearningRate
-    /// Epochs without a lower validation loss after which a run ends; there is no such end without validation.
-    public var patience: Int
+    /// Epochs without a lower validation loss after which a run ends, and the one with the lowest is kept; nil: all epochs
+    /// run, and the last is kept, as without validation.
+    public var patience: Int?
     /// Start of the random numbers: the same gives the same model, bit for bit, on one kind of processor.
     public var seed: UInt64
 
     /// Makes settings; two epochs of patience, as one rise may be chance.
-    public init(epochs: Int, batch: Int, rate: LearningRate, patience: Int = 2, seed: UInt64 = 1) {
+    public init(epochs: Int, batch: Int, rate: LearningRate, patience: Int? = 2, seed: UInt64 = 1) {
         self.epochs = epochs
         self.batch = batch
         self.rate = rate
@@ -37,7 +38,8 @@ public struct TrainingProgress: Sendable {
 
 /// What a run went through.
 public struct TrainingHistory: Sendable, Hashable, Codable {
-    /// Epoch whose numbers were kept, from 1: the one with the lowest validation loss, else the last.
+    /// Epoch whose numbers were kept, from 1: the one with the lowest validation loss where a run has patience, else the
+    /// last.
     public var bestEpoch = 0
     /// Mean training loss of each epoch that ran.
     public var trainingLoss: [Double] = []
@@ -116,10 +118,12 @@ func runEpochs<L: Learner>(
         position.parameters = learner.parameters
         monitor.checkpoint(position)
     }
-    while position.epoch <= settings.epochs,
-        position.history.validationLoss.isEmpty
-            || position.history.validationLoss.count - position.history.bestEpoch < settings.patience
-    {
+    /// Whether validation lets the run go on.
+    func hasPatience(_ history: TrainingHistory) -> Bool {
+        guard let patience = settings.patience, !history.validationLoss.isEmpty else { return true }
+        return history.validationLoss.count - history.bestEpoch < patience
+    }
+    while position.epoch <= settings.epochs, hasPatience(position.history) {
         position.generator = generator
         let batches = learner.batches(of: batch, using: &generator)
         while position.batchesDone < batches.count {
@@ -138,7 +142,7 @@ func runEpochs<L: Learner>(
         position.history.trainingLoss.append(position.lossSum / Double(max(1, batches.count)))
         let validation = learner.validationLoss()
         if let validation { position.history.validationLoss.append(validation) }
-        if validation == nil || position.history.validationLoss.min() == validation {
+        if validation == nil || settings.patience == nil || position.history.validationLoss.min() == validation {
             position.best = learner.parameters.map(\.values)
             position.history.bestEpoch = position.epoch
         }

@@ -103,6 +103,20 @@ struct ClassifierTrainerTests {
         #expect(history.validationLoss[history.bestEpoch - 1] == history.validationLoss.min())
     }
 
+    @Test("without patience runs all epochs and keeps the last, whatever validation says")
+    func impatient() throws {
+        var settings = settings()
+        settings.run = RunSettings(
+            epochs: 12,
+            batch: 8,
+            rate: LearningRate(peak: 0.3, decay: .none),
+            patience: nil
+        )
+        let history = try train(settings).history
+        #expect(history.validationLoss.count == 12)
+        #expect(history.bestEpoch == 12)
+    }
+
     @Test("trains a stack whose earlier layers classify too")
     func layered() throws {
         var settings = settings()

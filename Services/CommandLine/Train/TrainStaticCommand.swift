@@ -55,7 +55,8 @@ struct TrainStaticCommand: ParsableCommand {
     @Option(help: "Whose short texts are searched at the end, among all documents: validation, test or none.")
     var measure = Measured.validation
 
-    private static let defaults = RunOptions.Defaults(epochs: 4, batch: 512, rate: 0.05)
+    // The loss on validation pairs rises while more of them are found: it tells of confidence, not of ranks.
+    private static let defaults = RunOptions.Defaults(epochs: 4, batch: 512, rate: 0.05, patience: nil)
 
     func validate() throws {
         try schedule.checkPairs(isTable: true)

@@ -91,6 +91,7 @@ struct RunOptions: ParsableArguments {
         var batch: Int
         var rate: Float
         var weightDecay: Float = 0
+        var patience: Int? = 2
     }
 
     @Option(help: "Passes over the data, at most (default: static 4, adapter 6, classifier 12).") var epochs: Int?
@@ -106,7 +107,13 @@ struct RunOptions: ParsableArguments {
     @Option(help: "Momentum of sgd.") var momentum: Float = 0.9
     @Option(help: "Share of each number that a step takes away, times the rate (default: 0; of a classifier 0.01).")
     var weightDecay: Float?
-    @Option(help: "Epochs without a lower validation loss after which the run ends.") var patience = 2
+    @Option(
+        help: """
+            Epochs without a lower validation loss after which the run ends, and the one with the lowest is kept (default: \
+            2; of static models none: all epochs run and the last is kept).
+            """
+    )
+    var patience: Int?
     @Option(help: "Start of the random numbers; the same gives the same model.") var seed: UInt64 = 1
     @Option(help: ArgumentHelp("Keep in DIR how far the run came, after each epoch.", valueName: "DIR"))
     var checkpoint: String?
@@ -122,7 +129,7 @@ struct RunOptions: ParsableArguments {
         if let weightDecay, !(weightDecay >= 0 && weightDecay.isFinite) {
             throw ValidationError("--weight-decay must be 0 or more")
         }
-        try check("--patience", patience, 1...100_000)
+        if let patience { try check("--patience", patience, 1...100_000) }
         if let checkpointSteps { try check("--checkpoint-steps", checkpointSteps, 1...Int.max) }
         if checkpoint == nil, resume || checkpointSteps != nil {
             throw ValidationError("--resume and --checkpoint-steps go with --checkpoint DIR")
@@ -141,7 +148,7 @@ struct RunOptions: ParsableArguments {
             epochs: epochs ?? defaults.epochs,
             batch: batch ?? defaults.batch,
             rate: LearningRate(peak: rate ?? defaults.rate, warmUp: warmUp, decay: decay),
-            patience: patience,
+            patience: patience ?? defaults.patience,
             seed: seed
         )
     }
