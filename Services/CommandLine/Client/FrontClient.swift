@@ -24,7 +24,8 @@ final class FrontClient {
         var giveUpAt: UInt64
         /// Where the answer is to come from; nil: to be sent again.
         var link: Int?
-        var isSentAgain = false
+        /// As often as there are endpoints, so that a request which ends every coordinator comes to an end too.
+        var timesSentAgain = 0
     }
 
     /// Added to a request's own deadline before the client gives it up.
@@ -239,7 +240,7 @@ final class FrontClient {
         let time = EventLoop.nowMicroseconds()
         for ticket in pending.keys.sorted() {
             guard let request = pending[ticket], request.link == place else { continue }
-            if request.body.isSafeToRepeat, !request.isSentAgain {
+            if request.body.isSafeToRepeat, request.timesSentAgain < links.count {
                 pending[ticket]?.link = nil
                 hasUnsent = true
                 continue
@@ -266,7 +267,7 @@ final class FrontClient {
             ).encode()
             guard let link = try post(frames) else { return }
             request.link = link
-            request.isSentAgain = true
+            request.timesSentAgain += 1
             request.giveUpAt = EventLoop.nowMicroseconds() + patience(request.deadlineMilliseconds)
             pending[ticket] = request
         }
