@@ -103,6 +103,29 @@ struct FrontClientTests {
         #expect(second.requests == ["search"])
     }
 
+    @Test("gives a link nothing from the moment that its loss is known")
+    func lostLink() throws {
+        for _ in 0..<20 {
+            let coordinator = FakeCoordinator()
+            let link = try FrontLink(Context(), coordinator.endpoint, options: SocketOptions())
+            func waitUntil(_ isReached: (FrontLink.Changes) -> Bool) throws -> Bool {
+                let end = EventLoop.nowMicroseconds() + 10_000_000
+                while EventLoop.nowMicroseconds() < end {
+                    _ = try Socket.waitForMessages(on: [link.events], milliseconds: 50)
+                    if isReached(try link.changes()) { return true }
+                }
+                return false
+            }
+            let hello = FrontRequest(id: "1", deadlineMilliseconds: 1_000, body: .hello).encode()
+            #expect(try waitUntil(\.becameReady))
+            #expect(try link.send(hello))
+            coordinator.waitForRequests(1)
+            coordinator.stop()
+            #expect(try waitUntil(\.isLost))
+            #expect(try !link.send(hello))
+        }
+    }
+
     @Test("sends a read again to a coordinator that comes back, once")
     func comesBack() throws {
         let first = FakeCoordinator()

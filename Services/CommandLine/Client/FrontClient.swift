@@ -24,8 +24,7 @@ final class FrontClient {
         var giveUpAt: UInt64
         /// Where the answer is to come from; nil: to be sent again.
         var link: Int?
-        /// As often as there are endpoints, so that a request which ends every coordinator comes to an end too.
-        var timesSentAgain = 0
+        var isSentAgain = false
     }
 
     /// Added to a request's own deadline before the client gives it up.
@@ -240,7 +239,7 @@ final class FrontClient {
         let time = EventLoop.nowMicroseconds()
         for ticket in pending.keys.sorted() {
             guard let request = pending[ticket], request.link == place else { continue }
-            if request.body.isSafeToRepeat, request.timesSentAgain < links.count {
+            if request.body.isSafeToRepeat, !request.isSentAgain {
                 pending[ticket]?.link = nil
                 hasUnsent = true
                 continue
@@ -267,7 +266,7 @@ final class FrontClient {
             ).encode()
             guard let link = try post(frames) else { return }
             request.link = link
-            request.timesSentAgain += 1
+            request.isSentAgain = true
             request.giveUpAt = EventLoop.nowMicroseconds() + patience(request.deadlineMilliseconds)
             pending[ticket] = request
         }

@@ -33,7 +33,12 @@ final class FrontLink {
     var events: Socket { monitor.socket }
 
     /// Sends a request; false while there is no connection that takes it.
-    func send(_ frames: [[UInt8]]) throws -> Bool { try socket.send(frames) == .sent }
+    ///
+    /// The socket itself may still queue for a peer whose end the monitor has told of, and the request would be lost there.
+    func send(_ frames: [[UInt8]]) throws -> Bool {
+        guard isReady else { return false }
+        return try socket.send(frames) == .sent
+    }
 
     /// Hands over every reply that has arrived.
     func receive(_ body: (FrontReply) -> Void) throws {
