@@ -1,4 +1,4 @@
-import Matryoshka
+public import Matryoshka
 
 /// What plans find over a collection in memory, and how long it takes.
 public struct PlanTrials: Sendable {
@@ -98,24 +98,41 @@ public struct PlanTrials: Sendable {
 }
 
 /// One query's shortlist with its rows' scores at several sizes: any plan that begins with it is followed from there.
-struct ShortlistScores {
+public struct ShortlistScores: Sendable {
     /// Best first.
-    let rows: [Int]
-    let sizes: [Int]
+    public let rows: [Int]
+    private let sizes: [Int]
     /// By size, then by place in ``rows``.
-    let scores: [[Float]]
+    private let scores: [[Float]]
+
+    /// Takes the scores of rows: by size, then by place.
+    public init(rows: [Int], sizes: [Int], scores: [[Float]]) {
+        self.rows = rows
+        self.sizes = sizes
+        self.scores = scores
+    }
 
     /// What a plan keeps whose first stage makes this shortlist, or the beginning of it.
-    func rows(following plan: Plan) -> [Int] {
-        var places = Array(rows.indices.prefix(plan.stages[0].keep))
+    public func rows(following plan: Plan) -> [Int] {
+        guard let last = plan.stages.dropFirst().last else { return Array(rows.prefix(plan.stages[0].keep)) }
+        return ordered(following: plan).prefix(last.keep).map(\.item)
+    }
+
+    /// All that the last stage of such a plan scores, best first; what is beyond its keep included.
+    ///
+    /// - Precondition: The plan has a second stage, and all after the first are of sizes that were scored.
+    public func ordered(following plan: Plan) -> [(item: Int, score: Float)] {
+        var kept = Array(rows.indices.prefix(plan.stages[0].keep))
+        var ordered: [(item: Int, score: Float)] = []
         for stage in plan.stages.dropFirst() {
             guard let size = sizes.firstIndex(of: stage.dimensions) else {
                 preconditionFailure("a size that was scored")
             }
             let column = scores[size]
-            places.sort { (column[$0], rows[$1]) > (column[$1], rows[$0]) }
-            places.removeLast(max(0, places.count - stage.keep))
+            kept.sort { (column[$0], rows[$1]) > (column[$1], rows[$0]) }
+            ordered = kept.map { (rows[$0], column[$0]) }
+            kept.removeLast(max(0, kept.count - stage.keep))
         }
-        return places.map { rows[$0] }
+        return ordered
     }
 }

@@ -60,7 +60,7 @@ public struct StaticTrainer: Sendable {
     ///
     /// - Parameters:
     ///   - pairs: For training, at least 8.
-    ///   - validation: Decide which epoch's table is kept, and when the run ends.
+    ///   - validation: Decide which epoch's table is kept, and when the run ends, where the run has patience.
     ///   - tokenCount: Rows of the table.
     ///   - monitor: Looks on.
     /// - Returns: The table of the best epoch, and the losses of all.

@@ -6,11 +6,8 @@ import Matryoshka
 struct Shortlists {
     private let targets: [Int]
     private let first: Int
-    private let sizes: [Int]
-    /// By query: rows, best at the first size first.
-    private let rows: [[Int]]
-    /// By query, then by size, row by row.
-    private let cosines: [[[Float]]]
+    /// By query.
+    private let lists: [ShortlistScores]
 
     /// Searches at one size, and scores what it finds at others.
     ///
@@ -35,39 +32,25 @@ struct Shortlists {
         let found = collection.nearest(queries: queries, size: first, keep: keep)
         self.targets = targets
         self.first = first
-        self.sizes = sizes
-        rows = found.map { $0.map(\.item) }
-        cosines = rows.enumerated().map { query, rows in
+        lists = found.enumerated().map { query, found in
             let vector = queries[query * dimensions..<(query + 1) * dimensions]
-            return collection.cosines(vector, rows: rows, sizes: sizes)
+            let rows = found.map(\.item)
+            return ShortlistScores(
+                rows: rows,
+                sizes: sizes,
+                scores: collection.cosines(vector, rows: rows, sizes: sizes)
+            )
         }
     }
 
     /// What a plan finds for each query; its first stage keeps no more than the lists hold.
     func found(_ plan: [Stage]) -> [DenseCollection.Found] {
         precondition(plan.count > 1 && plan[0].dimensions == first, "a plan that begins at \(first) dimensions")
-        let places = plan.dropFirst().map { stage in
-            guard let place = sizes.firstIndex(of: stage.dimensions) else {
-                preconditionFailure("\(stage.dimensions) dimensions were not scored")
-            }
-            return place
-        }
-        return rows.indices.map { query in
-            let cosines = cosines[query]
-            var kept = Array(0..<min(plan[0].keep, rows[query].count))
-            var scored: [(item: Int, score: Float)] = []
-            for (number, stage) in plan.enumerated().dropFirst() {
-                let column = cosines[places[number - 1]]
-                scored = kept.map { ($0, column[$0]) }
-                scored.sort { ($0.score, rows[query][$1.item]) > ($1.score, rows[query][$0.item]) }
-                kept = scored.prefix(stage.keep).map(\.item)
-            }
-            let wanted = rows[query].firstIndex(of: targets[query])
+        return zip(lists, targets).map { list, target in
+            let ordered = list.ordered(following: Plan(stages: plan))
             return DenseCollection.Found(
-                rows: kept.map { rows[query][$0] },
-                rank: wanted.flatMap {
-                    Metrics.pessimisticRank(of: $0, among: scored, tolerance: DenseCollection.tolerance)
-                }
+                rows: ordered.prefix(plan[plan.count - 1].keep).map(\.item),
+                rank: Metrics.pessimisticRank(of: target, among: ordered, tolerance: DenseCollection.tolerance)
             )
         }
     }

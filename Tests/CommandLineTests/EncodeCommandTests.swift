@@ -8,18 +8,11 @@ import VectorFiles
 @testable import CommandLine
 
 @Suite("mrl encode")
-final class EncodeCommandTests {
-    private let folder = "/tmp/mrl-encode-\(UUID().uuidString)"
+struct EncodeCommandTests {
+    private let files: TemporaryFolder
+    private var folder: String { files.path }
 
-    init() throws { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) }
-
-    deinit { try? FileManager.default.removeItem(atPath: folder) }
-
-    private func write(_ name: String, _ text: String) throws -> String {
-        let path = "\(folder)/\(name)"
-        try Data(text.utf8).write(to: URL(filePath: path))
-        return path
-    }
+    init() throws { files = try TemporaryFolder() }
 
     /// (x₀ + x₁, x₁ + x₂), of vectors that were made elsewhere.
     private func writeAdapter() throws -> String {
@@ -58,7 +51,7 @@ final class EncodeCommandTests {
 
     @Test("puts vectors of any origin through an adapter, at full size and cut to unit length")
     func adapts() throws {
-        let input = try write(
+        let input = try files.write(
             "rows.jsonl",
             "{\"vector\": [3, 0, 4]}\n{\"vector\": [0, 0, 0]}\n{\"vector\": [-1, 0, 0]}\n"
         )
@@ -72,8 +65,8 @@ final class EncodeCommandTests {
     @Test("writes what the encoder says of each line or member text, cut to unit length")
     func encodes() throws {
         let (model, output) = (try writeModel(), folder + "/out.npy")
-        let lines = try write("texts.txt", "play\nplay chess\n\nxyzzy\n")
-        let members = try write(
+        let lines = try files.write("texts.txt", "play\nplay chess\n\nxyzzy\n")
+        let members = try files.write(
             "texts.jsonl",
             ["play", "play chess", "", "xyzzy"].map { "{\"id\": 1, \"text\": \"\($0)\"}" }.joined(separator: "\n")
         )
@@ -94,17 +87,17 @@ final class EncodeCommandTests {
     @Test("says what is wrong, and leaves no file")
     func refuses() throws {
         let (model, map, output) = (try writeModel(), try writeAdapter(), folder + "/out.npy")
-        let short = try write("short.jsonl", "{\"vector\": [1, 2, 3]}\n{\"vector\": [1, 2]}\n")
-        let vectors = try write("rows.fvecs", "")
-        let texts = try write("texts.txt", "play\n")
-        let members = try write("bad.jsonl", "{\"text\": \"play\"}\n{\"texts\": 1}\n")
+        let short = try files.write("short.jsonl", "{\"vector\": [1, 2, 3]}\n{\"vector\": [1, 2]}\n")
+        let vectors = try files.write("rows.fvecs", "")
+        let texts = try files.write("texts.txt", "play\n")
+        let members = try files.write("bad.jsonl", "{\"text\": \"play\"}\n{\"texts\": 1}\n")
         func sentence(_ arguments: [String]) -> String {
             do {
                 try EncodeCommand.parse(arguments + ["--output", output]).run()
                 return "written"
             } catch { return EncodeCommand.message(for: error) + "\(error)" }
         }
-        #expect(sentence([short, "--model", map]).contains("row 2: it has 2 dimensions, the adapter takes 3"))
+        #expect(sentence([short, "--model", map]).contains("row 2: it has 2 dimensions; needed: 3"))
         #expect(sentence([vectors, "--model", model]).contains("rows.fvecs"))
         #expect(sentence([texts, "--model", map]).contains("has no encoder for texts"))
         #expect(sentence([members, "--model", model]).contains("line 2"))

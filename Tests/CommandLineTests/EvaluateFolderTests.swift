@@ -9,19 +9,13 @@ import WireProtocol
 
 /// Vectors whose first numbers tell four classes apart, and a folder of them.
 private struct TinyFolder {
-    let path: String
+    private let files: TemporaryFolder
+    var path: String { files.path }
     static let width = 12
 
-    init() throws {
-        path = "\(FileManager.default.temporaryDirectory.path)/mrl-evaluate-\(UInt64.random(in: 0...(.max)))"
-        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    }
+    init() throws { files = try TemporaryFolder() }
 
-    func remove() { try? FileManager.default.removeItem(atPath: path) }
-
-    func write(_ name: String, _ text: String) throws {
-        try Data(text.utf8).write(to: URL(fileURLWithPath: "\(path)/\(name)"))
-    }
+    func write(_ name: String, _ text: String) throws { try files.write(name, text) }
 
     func write(_ name: String, _ values: [Float]) throws {
         try MatrixFile.create(
@@ -61,7 +55,6 @@ struct EvaluateFolderTests {
     @Test("labelled vectors: four classes in the first four numbers are seen by four dimensions and not by one")
     func labelled() throws {
         let folder = try TinyFolder()
-        defer { folder.remove() }
         for (name, count, seed) in [("train", 120, 1), ("val", 40, 2), ("test", 80, 3)] {
             let classes = (0..<count).map { $0 % 4 }
             try folder.write("\(name).npy", TinyFolder.vectors(classes, seed: UInt64(seed)))
@@ -99,7 +92,6 @@ struct EvaluateFolderTests {
     @Test("an adapter that is taught first gathers in few dimensions what lay beyond them")
     func adapted() throws {
         let folder = try TinyFolder()
-        defer { folder.remove() }
         for (name, count, seed) in [("train", 240, 1), ("val", 40, 2)] {
             // The last four numbers tell the classes apart: prefixes of the vectors as they are know nothing.
             let classes = (0..<count).map { $0 / 4 % 4 }
@@ -123,7 +115,6 @@ struct EvaluateFolderTests {
     @Test("judged vectors: a query finds what is like it, by the measures' definitions")
     func judged() throws {
         let folder = try TinyFolder()
-        defer { folder.remove() }
         let classes = (0..<40).map { $0 % 4 }
         try folder.write("corpus.npy", TinyFolder.vectors(classes, seed: 1))
         try folder.write("corpus.jsonl", classes.indices.map { #"{"id":"d\#($0)","text":"x"}"# + "\n" }.joined())
@@ -149,7 +140,6 @@ struct EvaluateFolderTests {
     @Test("folders and options that do not fit are refused with what is allowed")
     func refused() throws {
         let folder = try TinyFolder()
-        defer { folder.remove() }
         func message(_ arguments: [String]) -> String {
             do {
                 try command([folder.path] + arguments).run()

@@ -7,25 +7,18 @@ import VectorFiles
 @testable import CommandLine
 
 @Suite("The rows of an import of vectors")
-final class VectorSourceTests {
-    private let folder = "/tmp/mrl-rows-\(UUID().uuidString)"
+struct VectorSourceTests {
+    private let files: TemporaryFolder
+    private var folder: String { files.path }
 
-    init() throws { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) }
-
-    deinit { try? FileManager.default.removeItem(atPath: folder) }
-
-    private func write(_ name: String, _ text: String) throws -> String {
-        let path = "\(folder)/\(name)"
-        try Data(text.utf8).write(to: URL(filePath: path))
-        return path
-    }
+    init() throws { files = try TemporaryFolder() }
 
     private func source(_ lines: [String], documents: String? = nil, dimensions: Int? = 2) throws -> VectorSource {
         try VectorSource(
-            path: try write("vectors.jsonl", lines.joined(separator: "\n")),
+            path: try files.write("vectors.jsonl", lines.joined(separator: "\n")),
             format: .jsonl,
             columns: VectorColumns(),
-            documents: try documents.map { try write("documents", $0) },
+            documents: try documents.map { try files.write("documents", $0) },
             dimensions: dimensions
         )
     }
@@ -83,7 +76,7 @@ final class VectorSourceTests {
 
     @Test("other contents, documents and columns have another fingerprint")
     func fingerprint() throws {
-        let (a, b) = (try write("a", "xxxxxxxxxxxxxxxx"), try write("b", "xxxxxxxxxxxxxxxy"))
+        let (a, b) = (try files.write("a", "xxxxxxxxxxxxxxxx"), try files.write("b", "xxxxxxxxxxxxxxxy"))
         let all = [
             try VectorSource.fingerprint([a], columns: .init()), try VectorSource.fingerprint([b], columns: .init()),
             try VectorSource.fingerprint([a, b], columns: .init()),

@@ -50,12 +50,7 @@ struct EncodeCommand: ParsableCommand {
 
     func run() throws {
         if let reader = try vectorReader() { return try adapt(reader) }
-        let encoder: any TextEncoder
-        do throws(ModelError) {
-            encoder = try loadEncoder(directory: model, precision: LinearPrecision(rawValue: precision) ?? .float32)
-        } catch {
-            throw StartupFailure("cannot load the model: \(error)")
-        }
+        let encoder = try frozenEncoder(model, precision: LinearPrecision(rawValue: precision) ?? .float32)
         let texts = try self.texts()
         try write(rows: texts.count, width: encoder.model.dimensions, smallest: encoder.model.smallestDimensions) {
             rows in
@@ -66,7 +61,10 @@ struct EncodeCommand: ParsableCommand {
     /// Nil where the input holds texts.
     private func vectorReader() throws -> (any VectorReader)? {
         guard input != "-", let format = VectorFormat(path: input) else { return nil }
-        if format == .jsonl, (try? adapter())?.configuration.base != nil || (try? adapter()) == nil { return nil }
+        // Lines hold texts, but for an adapter that has no encoder for them.
+        if format == .jsonl {
+            guard let adapter = try? AdapterDirectory(model), adapter.configuration.base == nil else { return nil }
+        }
         do throws(VectorFileError) {
             return try format.reader(input)
         } catch {
@@ -74,16 +72,13 @@ struct EncodeCommand: ParsableCommand {
         }
     }
 
-    private func adapter() throws -> AdapterDirectory {
+    private func adapt(_ reader: any VectorReader) throws {
+        let directory: AdapterDirectory
         do throws(ModelError) {
-            return try AdapterDirectory(model)
+            directory = try AdapterDirectory(model)
         } catch {
             throw StartupFailure("vectors go through an adapter, and \(model) is none: \(error)")
         }
-    }
-
-    private func adapt(_ reader: any VectorReader) throws {
-        let directory = try adapter()
         let adapter = directory.adapter
         var reader = reader
         try write(rows: reader.rows, width: adapter.outputs, smallest: directory.configuration.smallestDimensions) {
@@ -91,18 +86,7 @@ struct EncodeCommand: ParsableCommand {
             var values: [Float] = []
             do throws(VectorFileError) {
                 for _ in rows {
-                    guard let row = try reader.next() else { break }
-                    guard row.vector.count == adapter.inputs else {
-                        throw .row(
-                            VectorRowFault(
-                                row: reader.position,
-                                problem: "it has \(row.vector.count) dimensions, the adapter takes \(adapter.inputs)"
-                            )
-                        )
-                    }
-                    guard row.vector.allSatisfy(\.isFinite) else {
-                        throw .row(VectorRowFault(row: reader.position, problem: "its numbers are not all finite"))
-                    }
+                    guard let row = try reader.next(width: adapter.inputs) else { break }
                     values += row.vector
                 }
                 guard values.count == rows.count * adapter.inputs else {

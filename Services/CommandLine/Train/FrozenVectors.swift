@@ -76,20 +76,8 @@ struct FrozenVectors {
             var ids: [String] = []
             var values: [Float] = []
             var width = reader.dimensions
-            while let row = try reader.next() {
-                let expected = width ?? row.vector.count
-                guard row.vector.count == expected, expected > 0 else {
-                    throw .row(
-                        VectorRowFault(
-                            row: reader.position,
-                            problem: "it has \(row.vector.count) dimensions, those before it \(expected)"
-                        )
-                    )
-                }
-                guard row.vector.allSatisfy(\.isFinite) else {
-                    throw .row(VectorRowFault(row: reader.position, problem: "its numbers are not all finite"))
-                }
-                width = expected
+            while let row = try reader.next(width: width) {
+                width = row.vector.count
                 ids.append(row.id ?? String(reader.position - 1))
                 values += row.vector
             }
@@ -101,10 +89,29 @@ struct FrozenVectors {
     }
 }
 
+extension VectorReader {
+    /// The next row, of finite numbers, and of so many where a width is given; nil at the end.
+    ///
+    /// - Throws: ``VectorFileError``; for a row that is otherwise its number and what is wrong.
+    mutating func next(width: Int?) throws(VectorFileError) -> VectorFileRow? {
+        guard let row = try next() else { return nil }
+        func refused(_ problem: String) -> VectorFileError { .row(VectorRowFault(row: position, problem: problem)) }
+        guard !row.vector.isEmpty else { throw refused("it has no number") }
+        if let width, row.vector.count != width {
+            throw refused("it has \(row.vector.count) dimensions; needed: \(width)")
+        }
+        guard row.vector.allSatisfy(\.isFinite) else { throw refused("its numbers are not all finite") }
+        return row
+    }
+}
+
 /// Loads a model directory, and tells what is wrong with it as a command does.
-func frozenEncoder(_ directory: String) throws -> any TextEncoder {
+func frozenEncoder(_ directory: String) throws -> any TextEncoder { try frozenEncoder(directory, precision: .float32) }
+
+/// The same, with linear layers in a precision of the caller's.
+func frozenEncoder(_ directory: String, precision: LinearPrecision) throws -> any TextEncoder {
     do {
-        return try loadEncoder(directory: directory)
+        return try loadEncoder(directory: directory, precision: precision)
     } catch {
         throw StartupFailure("cannot load the model: \(error)")
     }
