@@ -5,15 +5,15 @@ public import WorkerRuntime
 
 /// What the shards of a collection share on a shortlist worker.
 public struct HeadContext: Sendable {
-    /// Inverted lists; nil where all rows are scanned.
-    public var lists: CoarseLists?
+    /// The lists that all rows are in; nil where there are none.
+    public var lists: InvertedLists?
     /// The graph that all rows are in; nil where there is none.
     public var graph: HeadGraph?
     /// What rows and queries are turned by before their heads are taken; nil where they are taken as they come.
     public var rotation: VectorRotation?
 
-    /// Builds the lists of the shape's generation, or a graph that `crew` builds and repairs.
-    init(_ shape: CollectionShape, _ learnt: LearntParts, _ crew: GraphCrew) throws {
+    /// Makes the lists of the shape's generation, or a graph, which `crew` looks after.
+    init(_ shape: CollectionShape, _ learnt: LearntParts, _ crew: IndexCrew) throws {
         if shape.learntRotation != 0 {
             guard let learnt = VectorRotation(axes: learnt.rotation, dimensions: shape.dimensions) else {
                 throw LearningFailure(message: "rotation \(shape.learntRotation) is of another size")
@@ -23,7 +23,9 @@ public struct HeadContext: Sendable {
         switch shape.index.kind {
         case .flat: break
         case .ivf:
-            if learnt.lists > 0 { lists = CoarseLists(centroids: learnt.centroids, count: learnt.lists) }
+            if learnt.lists > 0 {
+                lists = crew.makeLists(shape, CoarseLists(centroids: learnt.centroids, count: learnt.lists))
+            }
         case .hnsw: graph = crew.makeGraph(shape)
         }
     }
@@ -31,11 +33,12 @@ public struct HeadContext: Sendable {
 
 /// The heads of one logical shard in the form that the collection's index asks for.
 public final class HeadShard: HeldRows {
-    /// Searches walk the graph; they name the shard by the number that the graph knows it by.
+    /// Searches go to the lists or the graph; they name the shard by the number that these know it by.
     public typealias Handle = UInt16
 
     private enum Form {
         case scanned(ResidentShard)
+        case listed(ListShard)
         case linked(GraphShard)
     }
 
@@ -49,8 +52,10 @@ public final class HeadShard: HeldRows {
         storedHeadWidth = shape.storedHeadWidth
         if let graph = context.graph {
             form = .linked(GraphShard(in: graph))
+        } else if let lists = context.lists {
+            form = .listed(ListShard(in: lists))
         } else {
-            form = .scanned(ResidentShard(shape: shape, lists: context.lists))
+            form = .scanned(ResidentShard(shape: shape))
         }
     }
 
@@ -59,8 +64,11 @@ public final class HeadShard: HeldRows {
 
     /// About what one row takes.
     public static func bytesPerRow(_ shape: CollectionShape) -> Int {
-        if shape.index.kind == .hnsw { return HeadGraph.bytesPerRow(shape) }
-        return ResidentShard.bytesPerRow(shape)
+        switch shape.index.kind {
+        case .flat: ResidentShard.bytesPerRow(shape)
+        case .ivf: InvertedLists.bytesPerRow(shape)
+        case .hnsw: HeadGraph.bytesPerRow(shape)
+        }
     }
 
     /// A graph takes long to build.
@@ -70,13 +78,14 @@ public final class HeadShard: HeldRows {
     public var handle: UInt16? {
         switch form {
         case .scanned: nil
+        case .listed(let rows): rows.owner
         case .linked(let rows): rows.owner
         }
     }
 
     /// The rows where they are scanned.
     var scanned: ResidentShard {
-        guard case .scanned(let rows) = form else { preconditionFailure("a graph is walked, not scanned") }
+        guard case .scanned(let rows) = form else { preconditionFailure("an index is searched as a whole") }
         return rows
     }
 
@@ -92,6 +101,7 @@ public final class HeadShard: HeldRows {
     private func upsert(id: Int64, version: UInt32, head: Span<Float>) {
         switch form {
         case .scanned(let rows): rows.upsert(id: id, version: version, head: head)
+        case .listed(let rows): rows.upsert(id: id, version: version, head: head)
         case .linked(let rows): rows.upsert(id: id, version: version, head: head)
         }
     }
@@ -100,19 +110,25 @@ public final class HeadShard: HeldRows {
     public func remove(id: Int64) {
         switch form {
         case .scanned(let rows): rows.remove(id: id)
+        case .listed(let rows): rows.remove(id: id)
         case .linked(let rows): rows.remove(id: id)
         }
     }
 
-    /// Links what was written.
+    /// Lists or links what was written.
     public func settle() {
-        if case .linked(let rows) = form { rows.settle() }
+        switch form {
+        case .scanned: break
+        case .listed(let rows): rows.settle()
+        case .linked(let rows): rows.settle()
+        }
     }
 
     /// Ends a bulk load.
     public func seal() {
         switch form {
         case .scanned(let rows): rows.seal()
+        case .listed(let rows): rows.seal()
         case .linked(let rows): rows.settle()
         }
     }
@@ -121,6 +137,7 @@ public final class HeadShard: HeldRows {
     public var rowCount: Int {
         switch form {
         case .scanned(let rows): rows.rowCount
+        case .listed(let rows): rows.rowCount
         case .linked(let rows): rows.rowCount
         }
     }
@@ -129,6 +146,7 @@ public final class HeadShard: HeldRows {
     public var builtCount: Int {
         switch form {
         case .scanned(let rows): rows.rowCount
+        case .listed(let rows): rows.rowCount
         case .linked(let rows): rows.linkedCount
         }
     }
@@ -137,6 +155,7 @@ public final class HeadShard: HeldRows {
     public var residentBytes: Int {
         switch form {
         case .scanned(let rows): rows.residentBytes
+        case .listed(let rows): rows.residentBytes
         case .linked(let rows): rows.residentBytes
         }
     }

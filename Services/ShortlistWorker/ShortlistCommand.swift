@@ -37,13 +37,13 @@ struct ShortlistCommand: ParsableCommand {
                 applicationName: "mrl-shortlist"
             )
             try StoreSession.check(database)
-            let graphs = GraphCrew(threads: threads.count)
+            let indexes = IndexCrew(threads: threads.count)
             let host = try ShardHost<HeadShard>(
                 database: database,
                 capacityBytes: process.settings[.workerCapacityBytes],
                 pollMilliseconds: process.settings[.storePollMilliseconds],
                 log: process.log,
-                makeContext: { try HeadContext($0, $1, graphs) },
+                makeContext: { try HeadContext($0, $1, indexes) },
                 changed: process.stateChanged
             )
             let searcher = ShortlistSearcher(

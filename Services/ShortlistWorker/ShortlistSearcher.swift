@@ -50,6 +50,8 @@ struct ShortlistSearcher: Sendable {
             results =
                 if let graph = selection.context?.graph {
                     walk(graph, selection, group)
+                } else if let lists = selection.context?.lists {
+                    look(into: lists, selection, group)
                 } else {
                     scan(selection, group)
                 }
@@ -67,21 +69,49 @@ struct ShortlistSearcher: Sendable {
     private func scan(_ selection: ShardTable<HeadShard>.Selection, _ group: SearchGroup) -> [CandidateColumns] {
         table.yieldToFollowers()
         let (queries, count, steps) = (heads(of: group, selection), group.queryCount, group.key.steps)
-        let probed = selection.context?.lists.map {
-            $0.probed(
-                by: queries.span,
-                width: selection.shape.storedHeadWidth,
-                probes: group.key.effort.probes(of: $0.count)
-            )
-        }
         return crew.scan(selection.ready, keep: steps[0].keep) { shards in
             scanShortlist(
                 shards: shards.map { ($0.shard, $0.rows.scanned) },
                 queries: queries.span,
                 queryCount: count,
-                steps: steps,
-                probed: probed
+                steps: steps
             ).map { CandidateColumns($0) }
+        }
+    }
+
+    /// Shares the queries out among the threads, or the lists of few queries.
+    private func look(
+        into lists: InvertedLists,
+        _ selection: ShardTable<HeadShard>.Selection,
+        _ group: SearchGroup
+    ) -> [CandidateColumns] {
+        let (shards, width, count, key) = (
+            selection.ready, selection.shape.storedHeadWidth, group.queryCount, group.key
+        )
+        let queries = heads(of: group, selection)
+        // The shards stay as long as the lists are asked for them.
+        let wanted = shards.compactMap { held in held.handle.map { (shard: held.shard, owner: $0) } }
+        defer { withExtendedLifetime(shards) {} }
+        let (threads, probes) = (crew.threadCount, key.effort.probes(of: lists.coarse.count))
+        @Sendable func found(_ range: Range<Int>, part: Int = 0, of parts: Int = 1) -> [CandidateColumns] {
+            let heads = queries.span.extracting(range.lowerBound * width..<range.upperBound * width)
+            return lists.search(
+                shards: wanted,
+                queries: heads,
+                queryCount: range.count,
+                steps: key.steps,
+                probed: lists.coarse.probed(by: heads, width: width, probes: probes),
+                part: part,
+                of: parts
+            ).map { CandidateColumns($0) }
+        }
+        if count >= 2 * threads {
+            return crew.map(threads) { found(count * $0 / threads..<count * ($0 + 1) / threads) }.flatMap { $0 }
+        }
+        let parts = crew.map(threads) { found(0..<count, part: $0, of: threads) }
+        guard parts.count > 1 else { return parts.first ?? [] }
+        return (0..<count).map { query in
+            CandidateColumns.merging(parts.map { $0[query] }, keep: key.steps[0].keep)
         }
     }
 

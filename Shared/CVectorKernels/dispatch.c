@@ -68,51 +68,6 @@ void mrl_scan_int8(int path, const mrl_block_rows *rows, const mrl_int8_queries 
     mrl_kernels_of(path)->scan_int8(rows, queries, selections);
 }
 
-static void prefetch_stretch(const mrl_block_rows *table, const mrl_stretch *stretch, size_t groups) {
-    enum { BLOCKS_MAX = 4 };
-    size_t block_bytes = (table->width + 3) / 4 * 64, first = stretch->from / BLOCK;
-    for (size_t block = first; block * BLOCK < stretch->up_to && block < first + BLOCKS_MAX; block++) {
-        const uint8_t *codes = (const uint8_t *)table->blocks + block * block_bytes;
-        for (size_t group = 0; group < groups; group++) __builtin_prefetch(codes + group * 64);
-        __builtin_prefetch(table->factors + block * BLOCK);
-    }
-}
-
-void mrl_scan_stretches(int path, const mrl_block_rows *tables, const mrl_stretch *stretches, size_t count,
-                        const mrl_int8_queries *queries, mrl_selection *selections) {
-    // Many a stretch is a block or two long, and the next one lies elsewhere.
-    enum { AHEAD = 5, MASKS = 64 };
-    const mrl_kernels *kernels = mrl_kernels_of(path);
-    size_t groups = (queries->dimensions + 3) / 4;
-    set_cuts(queries, selections);
-    for (size_t i = 0; i < count; i++) {
-        for (size_t next = i == 0 ? 1 : i + AHEAD; next < count && next <= i + AHEAD; next++) {
-            prefetch_stretch(&tables[stretches[next].table], &stretches[next], groups);
-        }
-        const mrl_stretch *stretch = &stretches[i];
-        const mrl_block_rows *table = &tables[stretch->table];
-        size_t block_bytes = (table->width + 3) / 4 * 64, end = ((size_t)stretch->up_to + BLOCK - 1) / BLOCK;
-        for (size_t block = stretch->from / BLOCK; block < end; block += MASKS) {
-            uint16_t masks[MASKS];
-            size_t size = end - block < MASKS ? end - block : MASKS;
-            memcpy(masks, table->live + block, size * sizeof *masks);
-            if (block * BLOCK < stretch->from) masks[0] &= (uint16_t)(0xFFFFu << stretch->from % BLOCK);
-            if (block + size == end && stretch->up_to % BLOCK != 0) {
-                masks[size - 1] &= (uint16_t)((1u << stretch->up_to % BLOCK) - 1);
-            }
-            mrl_block_rows rows = *table;
-            rows.blocks = (const uint8_t *)table->blocks + block * block_bytes;
-            rows.factors += block * BLOCK;
-            rows.ids += block * BLOCK;
-            rows.live = masks;
-            rows.block_count = size;
-            rows.first_row += (uint32_t)(block * BLOCK);
-            rows.pass = MRL_BLOCKS_ALL;
-            kernels->scan_int8(&rows, queries, selections);
-        }
-    }
-}
-
 static float prefix_root(const mrl_block_row *row, size_t dimensions) {
     int32_t norm = 0;
     for (size_t i = 0; i < dimensions; i++) {

@@ -70,3 +70,19 @@ void mrl_gather_blocks(const void *from, void *to, size_t words, const uint32_t 
         for (size_t i = 0; i < words; i++) target[i * BLOCK] = source[i * BLOCK];
     }
 }
+
+void mrl_copy_row(void *blocks, size_t words, size_t from, size_t to) {
+    const uint32_t *source = (const uint32_t *)blocks + from / BLOCK * words * BLOCK + from % BLOCK;
+    uint32_t *target = (uint32_t *)blocks + to / BLOCK * words * BLOCK + to % BLOCK;
+    for (size_t i = 0; i < words; i++) target[i * BLOCK] = source[i * BLOCK];
+}
+
+void mrl_swap(void *left, void *right, size_t bytes) {
+    char held[256];
+    for (size_t at = 0; at < bytes; at += sizeof held) {
+        size_t size = bytes - at < sizeof held ? bytes - at : sizeof held;
+        memcpy(held, (char *)left + at, size);
+        memcpy((char *)left + at, (char *)right + at, size);
+        memcpy((char *)right + at, held, size);
+    }
+}

@@ -6,8 +6,8 @@ extension CollectionShape {
         let numbers = residentPrecision == .int8 ? residentWidth : residentWidth * 4
         switch index.kind {
         case .flat, .ivf:
-            // Padded codes, a factor, id, version and place; with an index the place by id too.
-            let row = (numbers + 3) / 4 * 4 + 4 + 13 + signBytesPerRow + (index.kind == .ivf ? 4 : 0)
+            // Padded codes, a factor, id, version and presence; in lists the shard and the place by id too.
+            let row = (numbers + 3) / 4 * 4 + 4 + 13 + signBytesPerRow + (index.kind == .ivf ? 11 : 0)
             return row + (row + 31) / 32
         case .hnsw:
             // Codes in whole vectors, what is known of the row, 2 M links below and M for one row in M above.

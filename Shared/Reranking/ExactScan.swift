@@ -121,7 +121,7 @@ private final class ExactScan {
                 codes?.split(rows.directory) ?? (
                     [], (0..<UInt32(rows.directory.count)).filter { rows.directory.isLive(Int($0)) }
                 )
-            defer { sumCount += codes == nil ? 0 : lanes.count * RowDirectory.blockRows }
+            defer { sumCount += codes == nil ? 0 : lanes.count * RowColumns.blockRows }
             return Table(
                 rows: rows,
                 codes: codes,
@@ -151,7 +151,7 @@ private final class ExactScan {
 
     func run() -> [FullScanColumns] {
         let sums = UnsafeMutablePointer<Float>.allocate(capacity: max(1, sumCount * scorers.count))
-        let longest = 1 + (tables.map { $0.lanes.count * RowDirectory.blockRows }.max() ?? 0)
+        let longest = 1 + (tables.map { $0.lanes.count * RowColumns.blockRows }.max() ?? 0)
         let positions = UnsafeMutablePointer<UInt32>.allocate(capacity: longest)
         let partials = UnsafeMutablePointer<Float>.allocate(capacity: longest)
         defer {
@@ -233,7 +233,7 @@ private final class ExactScan {
                 var rest = live
                 while rest != 0 {
                     if next == 0 {
-                        sample.append(sums[table.sumsAt + block * RowDirectory.blockRows + rest.trailingZeroBitCount])
+                        sample.append(sums[table.sumsAt + block * RowColumns.blockRows + rest.trailingZeroBitCount])
                         next = step
                     }
                     next -= 1
@@ -248,8 +248,8 @@ private final class ExactScan {
         for (number, table) in tables.enumerated() where left > 0 {
             var chosen: [UInt32] = []
             for (block, live) in table.lanes.enumerated() where live != 0 {
-                let first = block * RowDirectory.blockRows
-                for lane in 0..<RowDirectory.blockRows
+                let first = block * RowColumns.blockRows
+                for lane in 0..<RowColumns.blockRows
                 where sums[table.sumsAt + first + lane] >= cut && live >> UInt16(lane) & 1 == 1 {
                     chosen.append(UInt32(first + lane))
                     lanes[number][block] &= ~(1 << UInt16(lane))
@@ -265,7 +265,7 @@ private final class ExactScan {
         for (block, live) in lanes.enumerated() {
             var rest = live
             while rest != 0 {
-                positions.append(UInt32(block * RowDirectory.blockRows + rest.trailingZeroBitCount))
+                positions.append(UInt32(block * RowColumns.blockRows + rest.trailingZeroBitCount))
                 rest &= rest - 1
             }
         }

@@ -15,8 +15,8 @@ final class ShardBounds {
 
     /// Nil where the cache has no room for so many rows.
     init?(_ space: BoundSpace, similarity: Similarity, rows count: Int, cache: VectorCache) {
-        let capacity = (count + RowDirectory.blockRows - 1) / RowDirectory.blockRows * RowDirectory.blockRows
-        byteCount = BoundRows.byteCount(space, rows: max(RowDirectory.blockRows, capacity))
+        let capacity = (count + RowColumns.blockRows - 1) / RowColumns.blockRows * RowColumns.blockRows
+        byteCount = BoundRows.byteCount(space, rows: max(RowColumns.blockRows, capacity))
         self.cache = cache
         self.similarity = similarity
         guard cache.reserve(byteCount) else { return nil }
@@ -29,7 +29,7 @@ final class ShardBounds {
             space: space,
             similarity: similarity,
             memory: file.base!,
-            rows: max(RowDirectory.blockRows, capacity)
+            rows: max(RowColumns.blockRows, capacity)
         )
     }
 

@@ -68,7 +68,7 @@ public final class VectorShard {
         precondition(vector.count == dimensions, "a vector of another size")
         if let cached { return cached.update(id: id, version: version, vector: vector, name: externalID) }
         if directory.count == directory.capacity {
-            setCapacity(directory.capacity + max(RowDirectory.blockRows, directory.capacity / 8))
+            setCapacity(directory.capacity + max(RowColumns.blockRows, directory.capacity / 8))
         }
         let known = directory.count
         guard case .at(let position) = directory.place(id: id, version: version) else { return }
@@ -171,7 +171,7 @@ public final class VectorShard {
 
     private func compact() {
         if let order = directory.compactionOrder() {
-            let capacity = (order.count + RowDirectory.blockRows - 1) / RowDirectory.blockRows * RowDirectory.blockRows
+            let capacity = (order.count + RowColumns.blockRows - 1) / RowColumns.blockRows * RowColumns.blockRows
             var newVectors = Column<Float>()
             var newPlaces = Column<UInt64>()
             newVectors.resize(to: capacity * stride, keeping: 0)

@@ -28,16 +28,20 @@ public final class CoarseLists: @unchecked Sendable {
         precondition(count >= 1 && !values.isEmpty && values.count % count == 0, "centroids of one width")
         self.count = count
         dimensions = values.count / count
+        let columns = PlacedColumns()
         self.centroids = BlockedRows(
             storedWidth: dimensions,
             width: dimensions,
             precision: .float32,
-            similarity: .cosine
+            similarity: .cosine,
+            columns: columns
         )
         self.centroids.setCapacity(count)
+        columns.setBlocks((count + RowColumns.blockRows - 1) / RowColumns.blockRows)
         for list in 0..<count {
             let centroid = values.span.extracting(list * dimensions..<(list + 1) * dimensions)
-            self.centroids.place(id: Int64(list), version: 0, head: centroid)
+            self.centroids.write(centroid, at: list)
+            columns.put(id: Int64(list), version: 0, at: list)
         }
     }
 
@@ -67,7 +71,7 @@ public final class CoarseLists: @unchecked Sendable {
         let total = vectors.count / width
         var found: [[UInt32]] = []
         found.reserveCapacity(total)
-        let tables = TableList([centroids.directory])
+        let tables = TableList([centroids.columns])
         for first in stride(from: 0, to: total, by: Self.batch) {
             let size = min(Self.batch, total - first)
             let prepared = BlockQueries(
@@ -90,6 +94,10 @@ public final class CoarseLists: @unchecked Sendable {
     }
 
     // MARK: Training
+
+    /// dc unless the collection has another: lists are chosen well by more dimensions than the rows of one are ranked
+    /// by, and centroids are few.
+    public static let standardDimensions = 128
 
     /// How many lists suit so many rows: the power of two near twice the square root.
     public static func standardCount(rows: Int) -> Int {

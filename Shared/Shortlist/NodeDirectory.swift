@@ -1,4 +1,5 @@
-/// Finds the nodes of one shard by id: open addressing over node numbers alone, whose ids the graph has.
+/// Finds the nodes of one shard by id: open addressing over node numbers alone, whose ids the graph has, or positions
+/// in lists that have the ids.
 struct NodeDirectory {
     private static let empty = UInt32.max
     private var slots: [UInt32] = []
@@ -44,6 +45,19 @@ struct NodeDirectory {
         count -= 1
         return removed
     }
+
+    /// Where a node is found that is held, whatever is at its number now.
+    func slot(holding node: UInt32, id: Int64) -> Int {
+        var slot = home(of: id)
+        while slots[slot] != node {
+            precondition(slots[slot] != Self.empty, "a node that is held")
+            slot = (slot + 1) & (slots.count - 1)
+        }
+        return slot
+    }
+
+    /// Another number for the node that is found at a slot; its id stays.
+    mutating func replace(_ slot: Int, with node: UInt32) { slots[slot] = node }
 
     /// All nodes, in no order.
     var nodes: [UInt32] { slots.filter { $0 != Self.empty } }

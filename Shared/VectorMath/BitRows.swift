@@ -117,6 +117,24 @@ package final class BitRows {
         if similarity == .dot { roots.base[position] = floatDot(head, head).squareRoot() }
     }
 
+    /// Writes the row at a position over the one at another.
+    package func copyRow(_ from: Int, to position: Int) {
+        withUnsafeTemporaryAllocation(of: UInt64.self, capacity: rotation.wordCount) { bits in
+            mrl_unpack_bits(blocks.base, rotation.wordCount, from, bits.baseAddress)
+            mrl_pack_bits(blocks.base, rotation.wordCount, position, bits.baseAddress)
+        }
+        if similarity == .dot { roots.base[position] = roots.base[from] }
+    }
+
+    /// Two rows change places.
+    package func swapRows(_ left: Int, _ right: Int) {
+        let held = bits(at: left)
+        let root = root(at: left)
+        copyRow(right, to: left)
+        mrl_pack_bits(blocks.base, rotation.wordCount, right, held)
+        if similarity == .dot { roots.base[right] = root }
+    }
+
     /// Moves the row at `order[i]` to position i and leaves room for no more than these.
     package func gather(_ order: [UInt32]) {
         let moved = BitRows(rotation: rotation, similarity: similarity)
@@ -143,33 +161,27 @@ package final class BitRows {
     /// What ``bitScore(codes:bits:rowRoot:similarity:)`` takes of the row at a position.
     package func root(at position: Int) -> Float { similarity == .dot ? roots.base[position] : 0 }
 
-    /// Lends the blocks that hold the positions of a range; what lies outside it is not live there.
+    /// Lends the blocks of 64 that hold a stretch of blocks of 16; what lies outside it is not live there.
     fileprivate func withRows(
-        _ directory: RowDirectory,
-        _ range: Range<Int>,
-        live: (Int) -> UInt16,
-        firstRow: Int,
+        _ columns: RowColumns,
+        _ stretch: mrl_stretch,
+        live: UnsafePointer<UInt16>,
         _ body: (UnsafePointer<mrl_bit_rows>) -> Void
     ) {
-        precondition(range.upperBound <= directory.count, "a range of other rows")
-        let laneBlock = RowDirectory.blockRows
-        let start = range.lowerBound / Self.blockRows * Self.blockRows
-        let blocks = start / laneBlock...(range.upperBound - 1) / laneBlock
+        let share = Self.blockRows / RowColumns.blockRows
+        let wanted = Int(stretch.block)..<Int(stretch.block + stretch.count)
+        let blocks = wanted.lowerBound / share * share..<wanted.upperBound
+        let start = blocks.lowerBound * RowColumns.blockRows
         withUnsafeTemporaryAllocation(of: UInt16.self, capacity: blocks.count) { masks in
-            for (place, block) in blocks.enumerated() {
-                let from = max(range.lowerBound - block * laneBlock, 0)
-                let upTo = min(range.upperBound - block * laneBlock, laneBlock)
-                let inside = from < upTo ? UInt16(truncatingIfNeeded: (1 << upTo) - (1 << from)) : 0
-                masks[place] = inside == 0 ? 0 : live(block) & inside
-            }
+            for (place, block) in blocks.enumerated() { masks[place] = wanted.contains(block) ? live[block] : 0 }
             var rows = mrl_bit_rows(
                 blocks: self.blocks.base + start * rotation.wordCount * 8,
                 roots: similarity == .dot ? roots.base + start : roots.base,
-                ids: directory.ids + start,
+                ids: columns.ids + start,
                 live: masks.baseAddress,
-                row_count: range.upperBound - start,
+                row_count: blocks.count * RowColumns.blockRows,
                 words: rotation.wordCount,
-                first_row: UInt32(firstRow + start),
+                first_row: UInt32(start),
                 pass: TopRows.Pass.all.rawValue
             )
             body(&rows)
@@ -177,7 +189,7 @@ package final class BitRows {
     }
 
     fileprivate func withRows(
-        _ directory: RowDirectory,
+        _ directory: RowColumns,
         firstRow: Int,
         pass: TopRows.Pass,
         _ body: (UnsafePointer<mrl_bit_rows>) -> Void
@@ -201,13 +213,13 @@ package final class BitRows {
 
 /// A batch of queries prepared for one bit stage.
 package struct BitQueries {
-    fileprivate let rotation: BitRotation
-    fileprivate let similarity: Similarity
-    fileprivate let path: KernelPath
+    private let rotation: BitRotation
+    private let similarity: Similarity
+    private let path: KernelPath
     private let count: Int
-    fileprivate let words: Int
+    private let words: Int
     private var codes: [[Int8]] = []
-    fileprivate let tables: [UInt8]
+    private let tables: [UInt8]
 
     // heads: row-major, `count` stored heads of the rotation's width.
     package init(
@@ -239,14 +251,14 @@ package struct BitQueries {
     /// Offers the rows of one pass to the queries' rankings; `firstRow` is added to their positions.
     package func scan(
         _ rows: BitRows,
-        directory: RowDirectory,
+        columns: RowColumns,
         firstRow: Int,
         pass: TopRows.Pass = .all,
         into best: TopRows
     ) {
         precondition(rows.rotation == rotation && rows.similarity == similarity, "rows of another rotation")
         precondition(best.queryCount == count)
-        rows.withRows(directory, firstRow: firstRow, pass: pass) { rows in
+        rows.withRows(columns, firstRow: firstRow, pass: pass) { rows in
             withUnsafeTemporaryAllocation(of: UInt16.self, capacity: max(1, count)) { cuts in
                 tables.withUnsafeBufferPointer { tables in
                     var queries = mrl_bit_queries(
@@ -262,6 +274,49 @@ package struct BitQueries {
         }
     }
 
+    /// Offers the rows of each list to the rankings of those queries that look into it; their positions are their rows.
+    ///
+    /// `live` says which rows of each block of 16 count.
+    package func scan(
+        _ rows: BitRows,
+        columns: RowColumns,
+        _ visits: ListVisits,
+        live: UnsafePointer<UInt16>,
+        into best: TopRows
+    ) {
+        precondition(rows.rotation == rotation && rows.similarity == similarity, "rows of another rotation")
+        precondition(best.queryCount == count && visits.blockLimit <= columns.blockCount, "lists of other rows")
+        let tableBytes = words * 256
+        withUnsafeTemporaryAllocation(of: UInt16.self, capacity: max(1, count)) { cuts in
+            withUnsafeTemporaryAllocation(of: UInt8.self, capacity: max(1, count * tableBytes)) { gathered in
+                withUnsafeTemporaryAllocation(of: mrl_selection.self, capacity: max(1, count)) { selections in
+                    visits.forEach { stretches, askers in
+                        for (place, query) in askers.enumerated() {
+                            tables.withUnsafeBufferPointer {
+                                (gathered.baseAddress! + place * tableBytes)
+                                    .update(from: $0.baseAddress! + Int(query) * tableBytes, count: tableBytes)
+                            }
+                            selections[place] = best.selections[Int(query)]
+                        }
+                        var queries = mrl_bit_queries(
+                            tables: gathered.baseAddress,
+                            cuts: cuts.baseAddress,
+                            count: askers.count,
+                            words: words,
+                            cosine: similarity == .cosine
+                        )
+                        for stretch in stretches {
+                            rows.withRows(columns, stretch, live: live) {
+                                mrl_scan_bits(path.checkedNumber, $0, &queries, selections.baseAddress)
+                            }
+                        }
+                        for (place, query) in askers.enumerated() { best.selections[Int(query)] = selections[place] }
+                    }
+                }
+            }
+        }
+    }
+
     /// The score of one row for query number `query`.
     package func score(query: Int, rows: BitRows, position: Int) -> Float {
         bitScore(
@@ -270,78 +325,5 @@ package struct BitQueries {
             rowRoot: rows.root(at: position),
             similarity: similarity
         )
-    }
-}
-
-/// Some queries of a batch at a bit stage; see ``QuerySubset``.
-package final class BitQuerySubset: SubsetScan {
-    private let queries: BitQueries
-    private let best: TopRows
-    private let heads: [BlockedRows]
-    private let list: TableList
-    private let tableBytes: Int
-    private let tables: UnsafeMutablePointer<UInt8>
-    private let cuts: UnsafeMutablePointer<UInt16>
-    private let selections: UnsafeMutablePointer<mrl_selection>
-    private var members: [Int] = []
-
-    // heads: tables that have bits; list: of their directories.
-    package init(of queries: BitQueries, into best: TopRows, tables heads: [BlockedRows], list: TableList) {
-        self.queries = queries
-        self.best = best
-        self.heads = heads
-        self.list = list
-        let count = max(1, best.queryCount)
-        tableBytes = queries.words * 256
-        tables = .allocate(capacity: count * tableBytes)
-        cuts = .allocate(capacity: count)
-        selections = .allocate(capacity: count)
-    }
-
-    deinit {
-        tables.deallocate()
-        cuts.deallocate()
-        selections.deallocate()
-    }
-
-    package func choose(_ members: some Collection<Int>) {
-        self.members = Array(members)
-        queries.tables.withUnsafeBufferPointer { all in
-            for (place, query) in self.members.enumerated() {
-                (tables + place * tableBytes).update(from: all.baseAddress! + query * tableBytes, count: tableBytes)
-                selections[place] = best.selections[query]
-            }
-        }
-    }
-
-    package func scan(_ stretches: [RowStretch]) {
-        for stretch in stretches {
-            let live = heads[stretch.table].directory.live
-            scan(stretch) { live[$0] }
-        }
-    }
-
-    package func scan(_ stretch: RowStretch, live: (Int) -> UInt16) {
-        guard !stretch.positions.isEmpty, !members.isEmpty else { return }
-        let rows = heads[stretch.table]
-        guard let bits = rows.bits, bits.rotation == queries.rotation, bits.similarity == queries.similarity else {
-            preconditionFailure("rows of another rotation")
-        }
-        let firstRow = list.firstRow(stretch.table)
-        bits.withRows(rows.directory, stretch.positions, live: live, firstRow: firstRow) { rows in
-            var queries = mrl_bit_queries(
-                tables: tables,
-                cuts: cuts,
-                count: members.count,
-                words: self.queries.words,
-                cosine: self.queries.similarity == .cosine
-            )
-            mrl_scan_bits(self.queries.path.checkedNumber, rows, &queries, selections)
-        }
-    }
-
-    package func finish() {
-        for (place, query) in members.enumerated() { best.selections[query] = selections[place] }
-        members = []
     }
 }

@@ -1,7 +1,7 @@
 import CVectorKernels
 package import Matryoshka
 
-/// Resident heads in blocks of 16 rows, as int8 codes or float32, with the directory that finds them.
+/// Resident heads in blocks of 16 rows, as int8 codes or float32, at the positions of their columns.
 ///
 /// CVectorKernels.h has the layout. Not thread-safe.
 package final class BlockedRows {
@@ -9,7 +9,7 @@ package final class BlockedRows {
     package let width: Int
     package let precision: Precision
     package let similarity: Similarity
-    package let directory = RowDirectory()
+    package let columns: RowColumns
     /// Of the same rows, where bit stages are served.
     package let bits: BitRows?
     private var blocks = Column<UInt8>()
@@ -21,10 +21,12 @@ package final class BlockedRows {
         width: Int,
         precision: Precision,
         similarity: Similarity,
+        columns: RowColumns,
         rotation: BitRotation? = nil
     ) {
         precondition(width >= 1 && width <= storedWidth, "a resident width from 1 to the stored head's")
         precondition(precision == .int8 || precision == .float32, "resident rows are int8 or float32")
+        self.columns = columns
         self.storedWidth = storedWidth
         self.width = width
         self.precision = precision
@@ -38,42 +40,29 @@ package final class BlockedRows {
         precision == .int8 ? (width + 3) / 4 * 4 : width * 4
     }
 
-    package var byteCount: Int { blocks.byteCount + factors.byteCount + directory.byteCount + (bits?.byteCount ?? 0) }
+    package var byteCount: Int { blocks.byteCount + factors.byteCount + columns.byteCount + (bits?.byteCount ?? 0) }
 
+    private var rowBytes: Int { Self.bytesPerRow(width: width, precision: precision) }
+    private var blockBytes: Int { rowBytes * RowColumns.blockRows }
+
+    /// Makes room for so many positions, those of the columns too; never for fewer than are in use.
     package func setCapacity(_ rows: Int) {
-        directory.setCapacity(rows)
-        let rowBytes = Self.bytesPerRow(width: width, precision: precision)
-        let used = directory.blockCount * RowDirectory.blockRows
-        blocks.resize(to: directory.capacity * rowBytes, keeping: used * rowBytes)
-        factors.resize(to: directory.capacity, keeping: used)
-        bits?.setCapacity(directory.capacity, keeping: used)
+        columns.setCapacity(rows)
+        let used = columns.blockCount * RowColumns.blockRows
+        blocks.resize(to: columns.capacity * rowBytes, keeping: used * rowBytes)
+        factors.resize(to: columns.capacity, keeping: used)
+        bits?.setCapacity(columns.capacity, keeping: used)
     }
 
-    /// Writes a row of the stored head's width; there is room for one more.
-    package func place(id: Int64, version: UInt32, head: Span<Float>) {
-        precondition(head.count == storedWidth, "a head of another width")
-        let end = directory.count
-        guard case .at(let position) = directory.place(id: id, version: version) else { return }
-        if position == end { begin(position) }
-        write(head, at: position)
+    /// Readies a block that holds no row: 128 is a code of zero, so that padding adds nothing to a norm.
+    package func clearBlock(_ block: Int) {
+        guard precision == .int8 else { return }
+        (blocks.base + block * blockBytes).update(repeating: 128, count: blockBytes)
     }
 
-    /// Writes a known row at a new position at the end; see ``RowDirectory/relocate(id:version:)``.
-    package func relocate(id: Int64, version: UInt32, head: Span<Float>) {
-        precondition(head.count == storedWidth, "a head of another width")
-        let position = directory.relocate(id: id, version: version)
-        begin(position)
-        write(head, at: position)
-    }
-
-    /// Readies the block that a new last position begins: 128 is a code of zero, so that padding adds nothing to a norm.
-    private func begin(_ position: Int) {
-        guard precision == .int8, position % RowDirectory.blockRows == 0 else { return }
-        let rowBytes = Self.bytesPerRow(width: width, precision: precision)
-        (blocks.base + position * rowBytes).update(repeating: 128, count: RowDirectory.blockRows * rowBytes)
-    }
-
-    private func write(_ head: Span<Float>, at position: Int) {
+    /// Writes a row of the stored head's width at a position that there is room for, in a block that was cleared.
+    package func write(_ head: Span<Float>, at position: Int) {
+        precondition(head.count == storedWidth && position < columns.capacity, "a head of another width, or no room")
         bits?.set(head, at: position)
         head.withUnsafeBufferPointer { head in
             guard let values = head.baseAddress else { return }
@@ -94,56 +83,61 @@ package final class BlockedRows {
         }
     }
 
-    /// Puts the rows in the order of their ids, without holes.
-    package func compact() {
-        guard let order = directory.compactionOrder() else { return }
-        gather(order, byID: nil)
+    /// Writes the row at a position over the one at another.
+    package func copyRow(_ from: Int, to position: Int) {
+        mrl_copy_row(blocks.base, words, from, position)
+        factors.base[position] = factors.base[from]
+        bits?.copyRow(from, to: position)
     }
 
-    /// Puts the rows in an order of the caller's, without holes.
-    ///
-    /// - Parameters:
-    ///   - order: The present positions, every row once.
-    ///   - byID: The new positions by ascending id.
-    package func compact(_ order: [UInt32], byID: [UInt32]) { gather(order, byID: byID) }
+    /// Two blocks change places; their columns do not.
+    package func swapBlocks(_ left: Int, _ right: Int) {
+        mrl_swap(blocks.base + left * blockBytes, blocks.base + right * blockBytes, blockBytes)
+        for lane in 0..<RowColumns.blockRows {
+            let (a, b) = (left * RowColumns.blockRows + lane, right * RowColumns.blockRows + lane)
+            (factors.base[a], factors.base[b]) = (factors.base[b], factors.base[a])
+            bits?.swapRows(a, b)
+        }
+    }
 
-    private func gather(_ order: [UInt32], byID: [UInt32]?) {
-        let rowBytes = Self.bytesPerRow(width: width, precision: precision)
-        let capacity = (order.count + RowDirectory.blockRows - 1) / RowDirectory.blockRows * RowDirectory.blockRows
+    /// Moves the row at `order[i]` to position i, and leaves room for no more than these; the columns stay.
+    package func gather(_ order: [UInt32]) {
+        let capacity = (order.count + RowColumns.blockRows - 1) / RowColumns.blockRows * RowColumns.blockRows
         var newBlocks = Column<UInt8>()
         var newFactors = Column<Float>()
         newBlocks.resize(to: capacity * rowBytes, keeping: 0)
         newFactors.resize(to: capacity, keeping: 0)
         if precision == .int8, capacity > order.count {
-            let last = (capacity - RowDirectory.blockRows) * rowBytes
-            (newBlocks.base + last).update(repeating: 128, count: RowDirectory.blockRows * rowBytes)
+            let last = (capacity - RowColumns.blockRows) * rowBytes
+            (newBlocks.base + last).update(repeating: 128, count: blockBytes)
         }
-        mrl_gather_blocks(
-            blocks.base,
-            newBlocks.base,
-            precision == .int8 ? (width + 3) / 4 : width,
-            order,
-            order.count
-        )
+        mrl_gather_blocks(blocks.base, newBlocks.base, words, order, order.count)
         for (position, from) in order.enumerated() { newFactors.base[position] = factors.base[Int(from)] }
         blocks = newBlocks
         factors = newFactors
         bits?.gather(order)
-        directory.compact(order, byID: byID)
-        directory.setCapacity(order.count)
     }
+
+    /// A row's length in units of four bytes.
+    private var words: Int { precision == .int8 ? (width + 3) / 4 : width }
 
     private var floats: UnsafeMutablePointer<Float> {
         UnsafeMutableRawPointer(blocks.base).assumingMemoryBound(to: Float.self)
     }
 
-    fileprivate func withRows(firstRow: Int, pass: TopRows.Pass, _ body: (UnsafePointer<mrl_block_rows>) -> Void) {
+    // live: in place of the columns'.
+    fileprivate func withRows(
+        firstRow: Int = 0,
+        pass: TopRows.Pass = .all,
+        live: UnsafePointer<UInt16>? = nil,
+        _ body: (UnsafePointer<mrl_block_rows>) -> Void
+    ) {
         var rows = mrl_block_rows(
             blocks: UnsafeRawPointer(blocks.base),
             factors: factors.base,
-            ids: directory.ids,
-            live: directory.live,
-            block_count: directory.blockCount,
+            ids: columns.ids,
+            live: live ?? columns.live,
+            block_count: columns.blockCount,
             width: width,
             first_row: UInt32(firstRow),
             pass: pass.rawValue
@@ -151,43 +145,11 @@ package final class BlockedRows {
         body(&rows)
     }
 
-    /// Lends the blocks that hold the positions of a range; what lies outside it is not live there.
-    fileprivate func withRows(
-        _ range: Range<Int>,
-        live: (Int) -> UInt16,
-        firstRow: Int,
-        _ body: (UnsafePointer<mrl_block_rows>) -> Void
-    ) {
-        let first = range.lowerBound / RowDirectory.blockRows
-        let last = (range.upperBound - 1) / RowDirectory.blockRows
-        withUnsafeTemporaryAllocation(of: UInt16.self, capacity: last - first + 1) { masks in
-            for block in first...last { masks[block - first] = live(block) }
-            masks[0] &= UInt16.max << UInt16(range.lowerBound % RowDirectory.blockRows)
-            let used = (range.upperBound - 1) % RowDirectory.blockRows + 1
-            masks[last - first] &= UInt16(truncatingIfNeeded: (1 << used) - 1)
-            let rowBytes = Self.bytesPerRow(width: width, precision: precision)
-            let start = first * RowDirectory.blockRows
-            var rows = mrl_block_rows(
-                blocks: UnsafeRawPointer(blocks.base + start * rowBytes),
-                factors: factors.base + start,
-                ids: directory.ids + start,
-                live: masks.baseAddress,
-                block_count: last - first + 1,
-                width: width,
-                first_row: UInt32(firstRow + start),
-                pass: TopRows.Pass.all.rawValue
-            )
-            body(&rows)
-        }
-    }
-
     fileprivate func blockRow(at position: Int) -> mrl_block_row {
-        let block = position / RowDirectory.blockRows
-        let blockBytes = Self.bytesPerRow(width: width, precision: precision) * RowDirectory.blockRows
-        return mrl_block_row(
-            codes: blocks.base + block * blockBytes,
+        mrl_block_row(
+            codes: blocks.base + position / RowColumns.blockRows * blockBytes,
             factor: factors.base[position],
-            lane: UInt32(position % RowDirectory.blockRows)
+            lane: UInt32(position % RowColumns.blockRows)
         )
     }
 
@@ -204,12 +166,12 @@ package final class BlockedRows {
 
 /// A batch of queries prepared for one resident step.
 package struct BlockQueries {
-    fileprivate let dimensions: Int
+    private let dimensions: Int
     private let similarity: Similarity
     private let precision: Precision
     private let path: KernelPath
     private let count: Int
-    fileprivate let groupBytes: Int
+    private let groupBytes: Int
     private var codes: [Int8] = []
     private var biases: [Int32] = []
     private var values: [Float] = []
@@ -253,25 +215,71 @@ package struct BlockQueries {
     package func scan(_ rows: BlockedRows, firstRow: Int, pass: TopRows.Pass = .all, into best: TopRows) {
         precondition(fits(rows) && best.queryCount == count, "rows and rankings of these queries")
         rows.withRows(firstRow: firstRow, pass: pass) { rows in
-            withUnsafeTemporaryAllocation(of: Float.self, capacity: max(1, count)) { cuts in
-                codes.withUnsafeBufferPointer { codes in
-                    values.withUnsafeBufferPointer { values in
-                        factors.withUnsafeBufferPointer { factors in
-                            biases.withUnsafeBufferPointer { biases in
-                                scan(
-                                    rows,
-                                    count: count,
-                                    codes: codes.baseAddress,
-                                    values: values.baseAddress,
-                                    factors: factors.baseAddress,
-                                    biases: biases.baseAddress,
-                                    cuts: cuts.baseAddress!,
-                                    best.selections
-                                )
-                            }
-                        }
+            if precision == .int8 {
+                withCodes { mrl_scan_int8(path.checkedNumber, rows, $0, best.selections) }
+            } else {
+                withFloats { mrl_scan_float(path.checkedNumber, rows, $0, best.selections) }
+            }
+        }
+    }
+
+    /// Offers the rows of each list to the rankings of those queries that look into it; their positions are their rows.
+    ///
+    /// `live` says which rows of each block count, in place of the columns.
+    package func scan(_ rows: BlockedRows, _ visits: ListVisits, live: UnsafePointer<UInt16>?, into best: TopRows) {
+        precondition(fits(rows) && best.queryCount == count, "rows and rankings of these queries")
+        precondition(visits.blockLimit <= rows.columns.blockCount, "lists of other rows")
+        rows.withRows(live: live) { rows in
+            func scan(_ codes: UnsafePointer<mrl_int8_queries>?, _ floats: UnsafePointer<mrl_float_queries>?) {
+                mrl_scan_lists(
+                    path.checkedNumber,
+                    rows,
+                    visits.stretches,
+                    visits.visits,
+                    visits.visits.count,
+                    visits.askers,
+                    codes,
+                    floats,
+                    best.selections
+                )
+            }
+            if precision == .int8 { withCodes { scan($0, nil) } } else { withFloats { scan(nil, $0) } }
+        }
+    }
+
+    private func withCodes<R>(_ body: (UnsafePointer<mrl_int8_queries>) -> R) -> R {
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: max(1, count)) { cuts in
+            codes.withUnsafeBufferPointer { codes in
+                factors.withUnsafeBufferPointer { factors in
+                    biases.withUnsafeBufferPointer { biases in
+                        var queries = mrl_int8_queries(
+                            codes: codes.baseAddress,
+                            factors: factors.baseAddress,
+                            biases: biases.baseAddress,
+                            cuts: cuts.baseAddress,
+                            count: count,
+                            dimensions: dimensions,
+                            cosine: similarity == .cosine
+                        )
+                        return body(&queries)
                     }
                 }
+            }
+        }
+    }
+
+    private func withFloats<R>(_ body: (UnsafePointer<mrl_float_queries>) -> R) -> R {
+        values.withUnsafeBufferPointer { values in
+            factors.withUnsafeBufferPointer { factors in
+                var queries = mrl_float_queries(
+                    values: values.baseAddress,
+                    roots: factors.baseAddress,
+                    stride: dimensions,
+                    count: count,
+                    dimensions: dimensions,
+                    cosine: similarity == .cosine
+                )
+                return body(&queries)
             }
         }
     }
@@ -289,21 +297,8 @@ package struct BlockQueries {
         return [Float](unsafeUninitializedCapacity: rows.count) { out, count in
             count = rows.count
             guard let scores = out.baseAddress else { return }
-            codes.withUnsafeBufferPointer { codes in
-                factors.withUnsafeBufferPointer { factors in
-                    biases.withUnsafeBufferPointer { biases in
-                        var queries = mrl_int8_queries(
-                            codes: codes.baseAddress,
-                            factors: factors.baseAddress,
-                            biases: biases.baseAddress,
-                            cuts: nil,
-                            count: self.count,
-                            dimensions: dimensions,
-                            cosine: similarity == .cosine
-                        )
-                        mrl_score_block_rows(path.checkedNumber, rows, rows.count, first.width, &queries, query, scores)
-                    }
-                }
+            withCodes {
+                mrl_score_block_rows(path.checkedNumber, rows, rows.count, first.width, $0, query, scores)
             }
         }
     }
@@ -338,227 +333,8 @@ package struct BlockQueries {
             return mrl_float_score(dot, factors[query], factor, isCosine)
         }
     }
-}
 
-/// Positions of one of several tables.
-package struct RowStretch {
-    package let table: Int
-    package let positions: Range<Int>
-
-    package init(table: Int, positions: Range<Int>) {
-        self.table = table
-        self.positions = positions
-    }
-}
-
-/// Some queries of a batch, put side by side for a scan of rows that only they are interested in.
-///
-/// One object serves a whole batch: memory for all queries is taken once.
-package protocol SubsetScan: AnyObject {
-    /// Chooses the queries by number; to be followed by scans, then ``finish()``.
-    func choose(_ members: some Collection<Int>)
-    /// Offers the rows that are there in all stretches to the chosen queries' rankings.
-    func scan(_ stretches: [RowStretch])
-    /// The same for one stretch; `live` lends the mask of a block of 16.
-    func scan(_ stretch: RowStretch, live: (Int) -> UInt16)
-    /// Gives the rankings back.
-    func finish()
-}
-
-/// Some queries of a batch at a step over codes or floats.
-package final class QuerySubset: SubsetScan {
-    private let queries: BlockQueries
-    private let best: TopRows
-    private let tables: [BlockedRows]
-    private let list: TableList
-    private let lent: UnsafeMutablePointer<mrl_block_rows>
-    private var stretches: [mrl_stretch] = []
-    private let codes: UnsafeMutablePointer<Int8>
-    private let values: UnsafeMutablePointer<Float>
-    private let factors: UnsafeMutablePointer<Float>
-    private let biases: UnsafeMutablePointer<Int32>
-    private let cuts: UnsafeMutablePointer<Float>
-    private let selections: UnsafeMutablePointer<mrl_selection>
-    private var members: [Int] = []
-
-    // list: of the tables' directories. The tables do not change while the object lives.
-    package init(of queries: BlockQueries, into best: TopRows, tables: [BlockedRows], list: TableList) {
-        self.queries = queries
-        self.best = best
-        self.tables = tables
-        self.list = list
-        let lent = UnsafeMutablePointer<mrl_block_rows>.allocate(capacity: max(1, tables.count))
-        self.lent = lent
-        for (number, table) in tables.enumerated() {
-            precondition(queries.fits(table), "tables of one shape, as wide as the queries at least")
-            table.withRows(firstRow: list.firstRow(number), pass: .all) {
-                (lent + number).initialize(to: $0.pointee)
-            }
-        }
-        let count = max(1, best.queryCount)
-        codes = .allocate(capacity: count * queries.groupBytes)
-        values = .allocate(capacity: count * queries.dimensions)
-        factors = .allocate(capacity: count)
-        biases = .allocate(capacity: count)
-        cuts = .allocate(capacity: count)
-        selections = .allocate(capacity: count)
-    }
-
-    deinit {
-        codes.deallocate()
-        values.deallocate()
-        factors.deallocate()
-        biases.deallocate()
-        cuts.deallocate()
-        selections.deallocate()
-        lent.deallocate()
-    }
-
-    package func choose(_ members: some Collection<Int>) {
-        self.members = Array(members)
-        for (place, query) in self.members.enumerated() {
-            queries.copy(
-                query,
-                codes: codes + place * queries.groupBytes,
-                values: values + place * queries.dimensions,
-                factor: factors + place,
-                bias: biases + place
-            )
-            selections[place] = best.selections[query]
-        }
-    }
-
-    package func scan(_ stretches: [RowStretch]) {
-        guard !members.isEmpty else { return }
-        guard queries.isOfCodes else {
-            for stretch in stretches {
-                let live = tables[stretch.table].directory.live
-                scan(stretch) { live[$0] }
-            }
-            return
-        }
-        self.stretches.removeAll(keepingCapacity: true)
-        for stretch in stretches where !stretch.positions.isEmpty {
-            precondition(stretch.positions.upperBound <= list.counts[stretch.table], "a stretch of other rows")
-            self.stretches.append(
-                mrl_stretch(
-                    table: UInt32(stretch.table),
-                    from: UInt32(stretch.positions.lowerBound),
-                    up_to: UInt32(stretch.positions.upperBound)
-                )
-            )
-        }
-        queries.scan(
-            self.stretches,
-            of: lent,
-            count: members.count,
-            codes: codes,
-            factors: factors,
-            biases: biases,
-            cuts: cuts,
-            selections
-        )
-    }
-
-    package func scan(_ stretch: RowStretch, live: (Int) -> UInt16) {
-        guard !stretch.positions.isEmpty, !members.isEmpty else { return }
-        let firstRow = list.firstRow(stretch.table)
-        tables[stretch.table].withRows(stretch.positions, live: live, firstRow: firstRow) { rows in
-            queries.scan(
-                rows,
-                count: members.count,
-                codes: codes,
-                values: values,
-                factors: factors,
-                biases: biases,
-                cuts: cuts,
-                selections
-            )
-        }
-    }
-
-    package func finish() {
-        for (place, query) in members.enumerated() { best.selections[query] = selections[place] }
-        members = []
-    }
-}
-
-extension BlockQueries {
-    fileprivate var isOfCodes: Bool { precision == .int8 }
-
-    fileprivate func fits(_ rows: BlockedRows) -> Bool {
+    private func fits(_ rows: BlockedRows) -> Bool {
         dimensions <= rows.width && precision == rows.precision && similarity == rows.similarity
-    }
-
-    fileprivate func scan(
-        _ stretches: [mrl_stretch],
-        of tables: UnsafePointer<mrl_block_rows>,
-        count: Int,
-        codes: UnsafePointer<Int8>,
-        factors: UnsafePointer<Float>,
-        biases: UnsafePointer<Int32>,
-        cuts: UnsafeMutablePointer<Float>,
-        _ selections: UnsafeMutablePointer<mrl_selection>
-    ) {
-        var queries = mrl_int8_queries(
-            codes: codes,
-            factors: factors,
-            biases: biases,
-            cuts: cuts,
-            count: count,
-            dimensions: dimensions,
-            cosine: similarity == .cosine
-        )
-        mrl_scan_stretches(path.checkedNumber, tables, stretches, stretches.count, &queries, selections)
-    }
-
-    fileprivate func copy(
-        _ query: Int,
-        codes: UnsafeMutablePointer<Int8>,
-        values: UnsafeMutablePointer<Float>,
-        factor: UnsafeMutablePointer<Float>,
-        bias: UnsafeMutablePointer<Int32>
-    ) {
-        factor.initialize(to: factors[query])
-        if precision == .int8 {
-            for i in 0..<groupBytes { (codes + i).initialize(to: self.codes[query * groupBytes + i]) }
-            bias.initialize(to: biases[query])
-        } else {
-            for i in 0..<dimensions { (values + i).initialize(to: self.values[query * dimensions + i]) }
-        }
-    }
-
-    fileprivate func scan(
-        _ rows: UnsafePointer<mrl_block_rows>,
-        count: Int,
-        codes: UnsafePointer<Int8>?,
-        values: UnsafePointer<Float>?,
-        factors: UnsafePointer<Float>?,
-        biases: UnsafePointer<Int32>?,
-        cuts: UnsafeMutablePointer<Float>,
-        _ selections: UnsafeMutablePointer<mrl_selection>
-    ) {
-        if precision == .int8 {
-            var queries = mrl_int8_queries(
-                codes: codes,
-                factors: factors,
-                biases: biases,
-                cuts: cuts,
-                count: count,
-                dimensions: dimensions,
-                cosine: similarity == .cosine
-            )
-            mrl_scan_int8(path.checkedNumber, rows, &queries, selections)
-        } else {
-            var queries = mrl_float_queries(
-                values: values,
-                roots: factors,
-                stride: dimensions,
-                count: count,
-                dimensions: dimensions,
-                cosine: similarity == .cosine
-            )
-            mrl_scan_float(path.checkedNumber, rows, &queries, selections)
-        }
     }
 }

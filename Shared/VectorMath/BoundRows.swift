@@ -6,7 +6,7 @@ package import Matryoshka
 /// The first level lies in blocks of 16 rows and is read for all of them; each of the others lies row by row.
 package final class BoundRows {
     package let space: BoundSpace
-    /// Positions that there is room for; a multiple of ``RowDirectory/blockRows``.
+    /// Positions that there is room for; a multiple of ``RowColumns/blockRows``.
     package let capacity: Int
     private let isCosine: Bool
     private let blocks: UnsafeMutablePointer<UInt8>
@@ -25,14 +25,14 @@ package final class BoundRows {
     /// Bytes of a row at a level after the first.
     private static func levelBytes(_ level: Range<Int>) -> Int { (level.count + 31) / 32 * 32 }
 
-    /// Bytes of so many positions, a multiple of ``RowDirectory/blockRows``.
+    /// Bytes of so many positions, a multiple of ``RowColumns/blockRows``.
     package static func byteCount(_ space: BoundSpace, rows: Int) -> Int {
         rows * (headBytes(space) + space.codeStride + 8 * space.levels.count + 8)
     }
 
     /// Takes over `byteCount` bytes of memory, which outlive this.
     package init(space: BoundSpace, similarity: Similarity, memory: UnsafeMutableRawPointer, rows: Int) {
-        precondition(rows % RowDirectory.blockRows == 0, "whole blocks")
+        precondition(rows % RowColumns.blockRows == 0, "whole blocks")
         self.space = space
         capacity = rows
         isCosine = similarity == .cosine
@@ -47,7 +47,7 @@ package final class BoundRows {
         sizes = take(rows, as: Float.self)
         blocks = take(rows * Self.headBytes(space), as: UInt8.self)
         codes = space.levels.dropFirst().map { take(rows * Self.levelBytes($0), as: Int8.self) }
-        lanes.resize(to: rows / RowDirectory.blockRows, keeping: 0)
+        lanes.resize(to: rows / RowColumns.blockRows, keeping: 0)
     }
 
     /// Bytes of memory beside the caller's.
@@ -56,17 +56,17 @@ package final class BoundRows {
     /// Whether a position holds codes.
     package func isBound(_ position: Int) -> Bool {
         position < capacity
-            && lanes.base[position / RowDirectory.blockRows] >> UInt16(position % RowDirectory.blockRows) & 1 == 1
+            && lanes.base[position / RowColumns.blockRows] >> UInt16(position % RowColumns.blockRows) & 1 == 1
     }
 
     /// The row at a position is another from now on.
     package func loosen(_ position: Int) {
         guard position < capacity else { return }
-        lanes.base[position / RowDirectory.blockRows] &= ~(1 << UInt16(position % RowDirectory.blockRows))
+        lanes.base[position / RowColumns.blockRows] &= ~(1 << UInt16(position % RowColumns.blockRows))
     }
 
     private func bind(_ position: Int) {
-        lanes.base[position / RowDirectory.blockRows] |= 1 << UInt16(position % RowDirectory.blockRows)
+        lanes.base[position / RowColumns.blockRows] |= 1 << UInt16(position % RowColumns.blockRows)
     }
 
     /// Writes the codes of the row at a position; nothing happens where it cannot be bounded.
@@ -128,7 +128,7 @@ package final class BoundRows {
             bound.append(known)
             var rest = live & ~known
             while rest != 0 {
-                loose.append(UInt32(block * RowDirectory.blockRows + rest.trailingZeroBitCount))
+                loose.append(UInt32(block * RowColumns.blockRows + rest.trailingZeroBitCount))
                 rest &= rest - 1
             }
         }
@@ -149,7 +149,7 @@ package final class BoundRows {
                 queries.path.checkedNumber,
                 blocks,
                 space.levels[0].count,
-                min(lanes.count, capacity / RowDirectory.blockRows),
+                min(lanes.count, capacity / RowColumns.blockRows),
                 lanes,
                 scales[0],
                 codes,
@@ -192,7 +192,7 @@ package final class BoundRows {
             )
         }
         var limits = bounds(0)
-        let blockCount = min(lanes.count, capacity / RowDirectory.blockRows)
+        let blockCount = min(lanes.count, capacity / RowColumns.blockRows)
         var count = mrl_bound_select(&limits, lanes, blockCount, sums, rows, partials)
         for level in 1..<max(1, space.levels.count) where count > 0 {
             let range = space.levels[level]

@@ -43,7 +43,7 @@ package struct FullQueries {
     package func scan(
         _ vectors: UnsafePointer<Float>,
         stride: Int,
-        directory: RowDirectory,
+        directory: RowColumns,
         firstRow: Int,
         pass: TopRows.Pass = .all,
         into best: TopRows

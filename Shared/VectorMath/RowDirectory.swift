@@ -1,12 +1,95 @@
 import CVectorKernels
 
-/// Ids, versions and presence of the rows of one table, and where each id is.
+/// Ids, versions and presence of the rows of one table, by position.
+package class RowColumns {
+    /// Rows of one block; `live` has one bit per row.
+    package static let blockRows = 16
+    /// Bytes of a row in the three columns, rounded up.
+    package static let bytesPerRow = 13
+
+    /// Positions in use, holes included.
+    package fileprivate(set) final var count = 0
+    /// Rows that are there.
+    package fileprivate(set) final var liveCount = 0
+    fileprivate final var idColumn = Column<Int64>()
+    fileprivate final var versionColumn = Column<UInt32>()
+    fileprivate final var liveColumn = Column<UInt16>()
+
+    package init() {}
+
+    package final var ids: UnsafePointer<Int64> { UnsafePointer(idColumn.base) }
+    package final var versions: UnsafePointer<UInt32> { UnsafePointer(versionColumn.base) }
+    package final var live: UnsafePointer<UInt16> { UnsafePointer(liveColumn.base) }
+    /// Positions that fit without growing; a multiple of ``blockRows``.
+    package final var capacity: Int { idColumn.capacity }
+    package final var blockCount: Int { (count + Self.blockRows - 1) / Self.blockRows }
+    /// Of the columns.
+    package var byteCount: Int { idColumn.byteCount + versionColumn.byteCount + liveColumn.byteCount }
+
+    /// Makes room for exactly `rows` positions, rounded up to a block; never below ``count``.
+    package final func setCapacity(_ rows: Int) {
+        let blocks = (max(rows, count) + Self.blockRows - 1) / Self.blockRows
+        idColumn.resize(to: blocks * Self.blockRows, keeping: count)
+        versionColumn.resize(to: blocks * Self.blockRows, keeping: count)
+        liveColumn.resize(to: blocks, keeping: blockCount)
+    }
+
+    package final func isLive(_ position: Int) -> Bool {
+        liveColumn.base[position / Self.blockRows] >> UInt16(position % Self.blockRows) & 1 == 1
+    }
+
+    fileprivate final func setLive(_ position: Int, _ isLive: Bool) {
+        let bit = UInt16(1) << UInt16(position % Self.blockRows)
+        if isLive {
+            liveColumn.base[position / Self.blockRows] |= bit
+            liveCount += 1
+        } else {
+            liveColumn.base[position / Self.blockRows] &= ~bit
+            liveCount -= 1
+        }
+    }
+}
+
+/// Columns whose rows lie where the caller wants them.
+package final class PlacedColumns: RowColumns {
+    /// Takes whole blocks into use, or gives back those at the end, which hold no row; there is room.
+    package func setBlocks(_ blocks: Int) {
+        precondition(blocks * Self.blockRows <= capacity, "columns must grow before rows are placed")
+        for block in count / Self.blockRows..<max(blocks, count / Self.blockRows) { liveColumn.base[block] = 0 }
+        count = blocks * Self.blockRows
+    }
+
+    /// Writes what is known of the row at a position, there or not.
+    package func put(id: Int64, version: UInt32, at position: Int) {
+        precondition(position < count, "a position in use")
+        idColumn.base[position] = id
+        versionColumn.base[position] = version
+        if !isLive(position) { setLive(position, true) }
+    }
+
+    /// The row at a position goes.
+    package func clear(_ position: Int) {
+        if isLive(position) { setLive(position, false) }
+    }
+
+    /// Two blocks change places.
+    package func swapBlocks(_ left: Int, _ right: Int) {
+        for lane in 0..<Self.blockRows {
+            let (a, b) = (left * Self.blockRows + lane, right * Self.blockRows + lane)
+            (idColumn.base[a], idColumn.base[b]) = (idColumn.base[b], idColumn.base[a])
+            (versionColumn.base[a], versionColumn.base[b]) = (versionColumn.base[b], versionColumn.base[a])
+        }
+        (liveColumn.base[left], liveColumn.base[right]) = (liveColumn.base[right], liveColumn.base[left])
+    }
+}
+
+/// Columns that find their rows by id.
 ///
 /// The first ``sortedCount`` positions hold ascending ids. Later ones are found through runs: lists of positions
 /// sorted by id whose sizes fall by half, so that a bulk load in any order costs a logarithmic number of merges.
 /// Ascending ids, the common case, extend the sorted part and cost nothing. A removed row leaves a hole that only
 /// its own id can fill again, until ``compact(_:)``.
-package final class RowDirectory {
+package final class RowDirectory: RowColumns {
     /// Where an offered row goes.
     package enum Placement: Equatable {
         /// A newer version is held.
@@ -15,44 +98,14 @@ package final class RowDirectory {
         case at(Int)
     }
 
-    /// Rows of one block; `live` has one bit per row.
-    package static let blockRows = 16
     private static let freshLimit = 128
 
-    /// Positions in use, holes included.
-    package private(set) var count = 0
-    /// Rows that are there.
-    package private(set) var liveCount = 0
     private var sortedCount = 0
     private var runs: [[UInt32]] = []
     private var fresh: [UInt32] = []
     private var greatest = Int64.min
-    private var idColumn = Column<Int64>()
-    private var versionColumn = Column<UInt32>()
-    private var liveColumn = Column<UInt16>()
 
-    package init() {}
-
-    package var ids: UnsafePointer<Int64> { UnsafePointer(idColumn.base) }
-    package var versions: UnsafePointer<UInt32> { UnsafePointer(versionColumn.base) }
-    package var live: UnsafePointer<UInt16> { UnsafePointer(liveColumn.base) }
-    /// Positions that fit without growing; a multiple of ``blockRows``.
-    package var capacity: Int { idColumn.capacity }
-    package var blockCount: Int { (count + Self.blockRows - 1) / Self.blockRows }
-    package var byteCount: Int {
-        let listed = runs.reduce(fresh.count) { $0 + $1.count }
-        return idColumn.byteCount + versionColumn.byteCount + liveColumn.byteCount + 4 * listed
-    }
-    /// Bytes of a row in the three columns, rounded up.
-    package static let bytesPerRow = 13
-
-    /// Makes room for exactly `rows` positions, rounded up to a block; never below ``count``.
-    package func setCapacity(_ rows: Int) {
-        let blocks = (max(rows, count) + Self.blockRows - 1) / Self.blockRows
-        idColumn.resize(to: blocks * Self.blockRows, keeping: count)
-        versionColumn.resize(to: blocks * Self.blockRows, keeping: count)
-        liveColumn.resize(to: blocks, keeping: blockCount)
-    }
+    package override var byteCount: Int { super.byteCount + 4 * runs.reduce(fresh.count) { $0 + $1.count } }
 
     /// The position of a row that is there.
     package func position(of id: Int64) -> Int? {
@@ -111,11 +164,7 @@ package final class RowDirectory {
 
     /// The positions of all rows by ascending id; nil where they are in that order already and without holes.
     package func compactionOrder() -> [UInt32]? {
-        sortedCount == count && liveCount == count ? nil : orderByID()
-    }
-
-    /// The positions of all rows by ascending id.
-    package func orderByID() -> [UInt32] {
+        if sortedCount == count && liveCount == count { return nil }
         flush()
         var order: [UInt32] = []
         while let run = runs.popLast() { order = merge(run, order) }
@@ -124,14 +173,10 @@ package final class RowDirectory {
         return order
     }
 
-    /// Moves the row at `order[i]` to position i.
+    /// Moves the row at `order[i]` to position i; the order is that of the ids, and names every row.
     ///
     /// The caller moves its own columns alike.
-    ///
-    /// - Parameters:
-    ///   - order: Every row once.
-    ///   - byID: The new position of each row in ascending order of ids, where `order` is not in that order.
-    package func compact(_ order: [UInt32], byID: [UInt32]? = nil) {
+    package func compact(_ order: [UInt32]) {
         precondition(order.count == liveCount, "an order names every row once")
         let oldIDs = [Int64](UnsafeBufferPointer(start: idColumn.base, count: count))
         let oldVersions = [UInt32](UnsafeBufferPointer(start: versionColumn.base, count: count))
@@ -144,60 +189,10 @@ package final class RowDirectory {
             liveColumn.base[block] = UInt16(truncatingIfNeeded: (1 << rows) - 1)
         }
         count = order.count
-        sortedCount = byID == nil ? order.count : 0
-        runs = byID.map { order.isEmpty ? [] : [$0] } ?? []
+        sortedCount = count
+        runs = []
         fresh = []
-        greatest = order.isEmpty ? .min : idColumn.base[byID.map { Int($0[order.count - 1]) } ?? order.count - 1]
-    }
-
-    /// Gives a known id, there or a hole, a new position at the end; there is room for one more.
-    ///
-    /// The old position becomes a hole that nothing fills again.
-    package func relocate(id: Int64, version: UInt32) -> Int {
-        guard let old = entry(of: id) else { preconditionFailure("only a known id has a place to leave") }
-        if sortedCount > 0 {
-            // Positions no longer follow the ids.
-            runs.insert([UInt32](0..<UInt32(sortedCount)), at: 0)
-            sortedCount = 0
-        }
-        precondition(count < capacity, "a directory must grow before a row is moved")
-        if isLive(old) { setLive(old, false) }
-        let position = count
-        count += 1
-        idColumn.base[position] = id
-        versionColumn.base[position] = version
-        setLive(position, true)
-        let ids = idColumn.base
-        if let index = fresh.firstIndex(of: UInt32(old)) {
-            fresh[index] = UInt32(position)
-        } else {
-            for number in runs.indices {
-                guard let index = Self.search(runs[number].count, { ids[Int(runs[number][$0])] }, for: id) else {
-                    continue
-                }
-                runs[number][index] = UInt32(position)
-                break
-            }
-        }
-        return position
-    }
-
-    /// The position of an id, and whether it is there or a hole; nil for an id that was never placed.
-    package func slot(of id: Int64) -> (position: Int, isLive: Bool)? { entry(of: id).map { ($0, isLive($0)) } }
-
-    package func isLive(_ position: Int) -> Bool {
-        liveColumn.base[position / Self.blockRows] >> UInt16(position % Self.blockRows) & 1 == 1
-    }
-
-    private func setLive(_ position: Int, _ isLive: Bool) {
-        let bit = UInt16(1) << UInt16(position % Self.blockRows)
-        if isLive {
-            liveColumn.base[position / Self.blockRows] |= bit
-            liveCount += 1
-        } else {
-            liveColumn.base[position / Self.blockRows] &= ~bit
-            liveCount -= 1
-        }
+        greatest = order.isEmpty ? .min : idColumn.base[count - 1]
     }
 
     /// The position of an id, there or a hole.

@@ -8,10 +8,10 @@ package struct TableList {
     package let liveCount: Int
     private let shift: Int
 
-    package init(_ directories: [RowDirectory]) {
-        counts = directories.map(\.count)
+    package init(_ columns: [RowColumns]) {
+        counts = columns.map(\.count)
         rowCount = counts.reduce(0, +)
-        liveCount = directories.reduce(0) { $0 + $1.liveCount }
+        liveCount = columns.reduce(0) { $0 + $1.liveCount }
         // All tables get the numbers of the longest one, so that a row's table is found by a shift.
         shift = Int.bitWidth - (counts.max() ?? 0).leadingZeroBitCount
         precondition(counts.count << shift <= Int(UInt32.max), "too many rows in one scan")

@@ -62,7 +62,7 @@ package final class TopRows {
         keep: Int,
         tables: TableList,
         path: KernelPath,
-        blockRows: Int = RowDirectory.blockRows,
+        blockRows: Int = RowColumns.blockRows,
         scan: (_ table: Int, _ pass: Pass, _ best: TopRows) -> Void
     ) -> [Ranking] {
         if tables.rowCount >= 2048 && keep <= tables.rowCount / 8 {

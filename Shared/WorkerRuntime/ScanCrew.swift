@@ -11,6 +11,9 @@ public struct ScanCrew: Sendable {
         helpers = (1..<max(1, threads.count)).map { SerialThread(name: "\(name)\($0)", core: threads.core(of: $0)) }
     }
 
+    /// Of which the caller is one.
+    public var threadCount: Int { helpers.count + 1 }
+
     /// Runs `work` on the caller's thread, and on each helper that comes to it before that run ends; returns when all
     /// runs have ended.
     ///

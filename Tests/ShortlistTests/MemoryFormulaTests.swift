@@ -12,7 +12,7 @@ struct MemoryFormulaTests {
                     .flat, CollectionIndex(kind: .ivf), CollectionIndex(kind: .hnsw),
                     CollectionIndex(kind: .hnsw, links: 2), CollectionIndex(kind: .hnsw, links: 48),
                 ] {
-                    for holdsSigns in [false, true] where index.kind == .flat || !holdsSigns {
+                    for holdsSigns in [false, true] where index.kind != .hnsw || !holdsSigns {
                         let shape = CollectionShape(
                             collection: 1,
                             name: "c",
@@ -29,15 +29,11 @@ struct MemoryFormulaTests {
                             generation: 1
                         )
                         let known =
-                            index.kind == .hnsw
-                            ? HeadGraph.bytesPerRow(shape)
-                            : ResidentShard.bytesPerRow(
-                                residentWidth: width,
-                                precision: precision,
-                                bitWidth: holdsSigns ? stored : 0,
-                                similarity: similarity,
-                                hasLists: index.kind == .ivf
-                            )
+                            switch index.kind {
+                            case .flat: ResidentShard.bytesPerRow(shape)
+                            case .ivf: InvertedLists.bytesPerRow(shape)
+                            case .hnsw: HeadGraph.bytesPerRow(shape)
+                            }
                         #expect(shape.shortlistBytesPerRow == known, "\(shape)")
                     }
                 }

@@ -14,7 +14,7 @@ struct SelectionTests {
         func share(_ number: Int, of count: Int) -> Float {
             let place = Float(number) / Float(count)
             // Scans look at every sixteenth block first.
-            let isSampled = number / RowDirectory.blockRows % 16 == 0
+            let isSampled = number / RowColumns.blockRows % 16 == 0
             return switch self {
             case .constant: 1
             case .rising: place

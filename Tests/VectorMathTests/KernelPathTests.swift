@@ -123,15 +123,31 @@ struct KernelPathTests {
             let width = min(256, dimensions + dimensions % 9)
             let count = 1 + dimensions % 53
             let similarity: Similarity = dimensions % 2 == 0 ? .cosine : .dot
-            let rows = BlockedRows(storedWidth: width, width: width, precision: precision, similarity: similarity)
+            let columns = PlacedColumns()
+            let rows = BlockedRows(
+                storedWidth: width,
+                width: width,
+                precision: precision,
+                similarity: similarity,
+                columns: columns
+            )
             rows.setCapacity(count)
+            columns.setBlocks((count + 15) / 16)
+            for block in 0..<columns.blockCount { rows.clearBlock(block) }
             for (row, head) in heads(rows: count, width: width, random: &random).enumerated() {
-                rows.place(id: Int64(row * 3), version: 1, head: head.span)
+                rows.write(head.span, at: row)
+                columns.put(id: Int64(row * 3), version: 1, at: row)
             }
             // Batches that fill tiles of 16 queries, and that leave a few or many over.
             let queryCount = [1, 8, 16, 21, 35][dimensions % 5]
             let queries = heads(rows: queryCount, width: width, random: &random).flatMap { $0 }
-            func rankings(_ path: KernelPath) -> [TopRows.Ranking] {
+            // Each block is a list that some queries look into, every third one all of them.
+            var visits = ListVisits()
+            for block in (0..<UInt32(columns.blockCount)).shuffled(using: &random) {
+                let askers = (0..<UInt32(queryCount)).filter { block % 3 == 0 || ($0 + block) % 4 != 1 }
+                visits.append(blocks: [block], askers: askers)
+            }
+            func rankings(_ path: KernelPath, _ scan: (BlockQueries, TopRows) -> Void) -> [TopRows.Ranking] {
                 let prepared = BlockQueries(
                     heads: queries.span,
                     count: queryCount,
@@ -142,12 +158,17 @@ struct KernelPathTests {
                     path: path
                 )
                 let best = TopRows(queryCount: queryCount, keep: count, rowLimit: count)
-                prepared.scan(rows, firstRow: 0, into: best)
+                scan(prepared, best)
                 return best.rankings()
             }
-            for (got, expected) in zip(rankings(path), rankings(.portable)) {
-                #expect(got.ids == expected.ids, "\(dimensions) dimensions")
-                #expect(got.scores.map(\.bitPattern) == expected.scores.map(\.bitPattern), "\(dimensions) dimensions")
+            for scan in [
+                { (queries: BlockQueries, best: TopRows) in queries.scan(rows, firstRow: 0, into: best) },
+                { queries, best in queries.scan(rows, visits, live: nil, into: best) },
+            ] {
+                for (got, expected) in zip(rankings(path, scan), rankings(.portable, scan)) {
+                    let (bits, wanted) = (got.scores.map(\.bitPattern), expected.scores.map(\.bitPattern))
+                    #expect(got.ids == expected.ids && bits == wanted, "\(dimensions) dimensions")
+                }
             }
         }
     }

@@ -71,6 +71,10 @@ void mrl_pack_float(float *blocks, size_t width, size_t row, const float *values
 void mrl_unpack_float(const float *blocks, size_t width, size_t row, float *values);
 // Row i of `to` = row order[i] of `from`; a row is `words` times four bytes.
 void mrl_gather_blocks(const void *from, void *to, size_t words, const uint32_t *order, size_t count);
+// Writes row `from` over row `to`.
+void mrl_copy_row(void *blocks, size_t words, size_t from, size_t to);
+// Two stretches of memory that do not overlap change places.
+void mrl_swap(void *left, void *right, size_t bytes);
 // The exact scores, from what the kernels sum up.
 float mrl_int8_score(int32_t dot, float query_factor, float row_factor, bool cosine);
 float mrl_float_score(float dot, float query_root, float row_root, bool cosine);
@@ -97,15 +101,6 @@ typedef struct {
 } mrl_int8_queries;
 
 void mrl_scan_int8(int path, const mrl_block_rows *rows, const mrl_int8_queries *queries, mrl_selection *selections);
-
-// Positions of one table.
-typedef struct {
-    uint32_t table, from, up_to;
-} mrl_stretch;
-
-// The rows of stretches of some tables; their first_row counts from the table's beginning.
-void mrl_scan_stretches(int path, const mrl_block_rows *tables, const mrl_stretch *stretches, size_t count,
-                        const mrl_int8_queries *queries, mrl_selection *selections);
 
 // One row of a block.
 typedef struct {
@@ -169,6 +164,22 @@ typedef struct {
 } mrl_float_queries;
 
 void mrl_scan_float(int path, const mrl_block_rows *rows, const mrl_float_queries *queries, mrl_selection *selections);
+
+// Blocks that follow each other.
+typedef struct {
+    uint32_t block, count;
+} mrl_stretch;
+
+// An inverted list and the queries that look into it: those stretches and askers that the visits before it leave.
+typedef struct {
+    uint32_t stretches_end, askers_end;
+} mrl_list_visit;
+
+// Scans lists in turn, each for its askers alone, which are numbers of queries in ascending order. One of `codes` and
+// `floats` is given.
+void mrl_scan_lists(int path, const mrl_block_rows *rows, const mrl_stretch *stretches, const mrl_list_visit *visits,
+                    size_t count, const uint32_t *askers, const mrl_int8_queries *codes,
+                    const mrl_float_queries *floats, mrl_selection *selections);
 
 float mrl_float_dot(int path, const float *left, const float *right, size_t count);
 // Scores rows given by their addresses. half: rows are rounded to binary16 first.

@@ -60,7 +60,8 @@ struct Heads: @unchecked Sendable {
     let shards: [(shard: UInt16, rows: ResidentShard)]
     let storedWidth: Int
     let residentWidth: Int
-    let lists: CoarseLists?
+    /// Searched in place of the shards, which are empty then.
+    let listed: (rows: InvertedLists, shards: [ListShard])?
     let holdsSigns: Bool
     /// What heads are taken in; nil: as the vectors are.
     let basis: VectorRotation?
@@ -80,23 +81,14 @@ struct Heads: @unchecked Sendable {
         self.basis = basis
         let storedWidth = min(128, data.dimensions)
         self.storedWidth = storedWidth
-        lists = nil
+        listed = nil
         holdsSigns = false
         shards = []
         let graph = HeadGraph(
-            shape: CollectionShape(
-                collection: 1,
-                name: "benchmark",
-                model: "",
-                dimensions: data.dimensions,
-                smallestDimensions: 8,
-                isMatryoshka: true,
-                similarity: .cosine,
-                storedHeadWidth: storedWidth,
-                residentWidth: residentWidth,
-                residentPrecision: .int8,
-                index: CollectionIndex(kind: .hnsw, links: links, constructionEffort: constructionEffort),
-                generation: 1
+            shape: Self.shape(
+                data,
+                residentWidth,
+                CollectionIndex(kind: .hnsw, links: links, constructionEffort: constructionEffort)
             ),
             crew: { work in DispatchQueue.concurrentPerform(iterations: threads) { _ in work() } }
         )
@@ -108,7 +100,7 @@ struct Heads: @unchecked Sendable {
         self.graph = (graph, [shard], links)
     }
 
-    /// Learns so many inverted lists over the first 64 dimensions; 0: none.
+    /// Learns so many inverted lists as a collection does that says nothing of their dimensions; 0: none.
     init(
         _ data: DataSet,
         residentWidth: Int,
@@ -118,20 +110,34 @@ struct Heads: @unchecked Sendable {
     ) {
         self.residentWidth = residentWidth
         self.basis = basis
-        let lists = count == 0 ? nil : Self.learn(count, data, basis)
-        self.lists = lists
         graph = nil
         let storedWidth = min(128, data.dimensions)
         self.storedWidth = storedWidth
         self.holdsSigns = holdsSigns
+        if count > 0 {
+            let lists = InvertedLists(
+                shape: Self.shape(data, residentWidth, CollectionIndex(kind: .ivf)),
+                coarse: Self.learn(count, data, basis)
+            )
+            let shards = (0..<Slots.shardCount).map { _ in ListShard(in: lists) }
+            for row in 0..<data.rows {
+                data.withHead(row, storedWidth, in: basis) {
+                    shards[row % shards.count].upsert(id: Int64(row), version: 1, head: $0)
+                }
+            }
+            for shard in shards { shard.seal() }
+            listed = (lists, shards)
+            self.shards = []
+            return
+        }
+        listed = nil
         shards = (0..<UInt16(Slots.shardCount)).map { number in
             let shard = ResidentShard(
                 storedHeadWidth: storedWidth,
                 residentWidth: residentWidth,
                 precision: .int8,
                 similarity: .cosine,
-                rotation: holdsSigns ? BitRotation(seed: 1, width: storedWidth) : nil,
-                lists: lists
+                rotation: holdsSigns ? BitRotation(seed: 1, width: storedWidth) : nil
             )
             shard.reserve(rows: (data.rows + Slots.shardCount - 1) / Slots.shardCount)
             return (number, shard)
@@ -144,9 +150,26 @@ struct Heads: @unchecked Sendable {
         for shard in shards { shard.rows.seal() }
     }
 
+    private static func shape(_ data: DataSet, _ width: Int, _ index: CollectionIndex) -> CollectionShape {
+        CollectionShape(
+            collection: 1,
+            name: "benchmark",
+            model: "",
+            dimensions: data.dimensions,
+            smallestDimensions: 8,
+            isMatryoshka: true,
+            similarity: .cosine,
+            storedHeadWidth: min(128, data.dimensions),
+            residentWidth: width,
+            residentPrecision: .int8,
+            index: index,
+            generation: 1
+        )
+    }
+
     /// From rows that lie evenly over the data, 64 for each list.
     private static func learn(_ count: Int, _ data: DataSet, _ basis: VectorRotation?) -> CoarseLists {
-        let width = min(64, data.dimensions)
+        let width = min(CoarseLists.standardDimensions, data.dimensions)
         let step = max(1, data.rows / (count * 64))
         var sample: [Float] = []
         for row in stride(from: 0, to: data.rows, by: step) {
@@ -157,7 +180,8 @@ struct Heads: @unchecked Sendable {
     }
 
     var bytes: Int {
-        graph?.shards.reduce(0) { $0 + $1.residentBytes } ?? shards.reduce(0) { $0 + $1.rows.residentBytes }
+        graph?.shards.reduce(0) { $0 + $1.residentBytes } ?? listed?.shards.reduce(0) { $0 + $1.residentBytes }
+            ?? shards.reduce(0) { $0 + $1.rows.residentBytes }
     }
 }
 
@@ -210,12 +234,12 @@ struct FlatMethod: SearchMethod {
     }
 
     var name: String {
-        plan.steps[0].precision == .bit
-            ? "signs" : heads.lists.map { "ivf\($0.count)" } ?? heads.graph.map { "hnsw\($0.links)" } ?? "flat"
+        if plan.steps[0].precision == .bit { return "signs" }
+        return heads.listed.map { "ivf\($0.rows.coarse.count)" } ?? heads.graph.map { "hnsw\($0.links)" } ?? "flat"
     }
     var setting: String {
         plan.plan.description
-            + (heads.lists != nil ? ", probes \(effort)" : heads.graph != nil ? ", ef \(effort)" : "")
+            + (heads.listed != nil ? ", probes \(effort)" : heads.graph != nil ? ", ef \(effort)" : "")
             + (heads.basis == nil ? "" : ", pca")
     }
     var memoryBytes: Int { heads.bytes }
@@ -242,14 +266,16 @@ struct FlatMethod: SearchMethod {
                     steps: steps,
                     ef: effort
                 )
-            } else {
-                scanShortlist(
-                    shards: heads.shards,
+            } else if let listed = heads.listed {
+                listed.rows.search(
+                    shards: listed.shards.enumerated().map { (UInt16($0), $1.owner) },
                     queries: queryHeads.span,
                     queryCount: count,
                     steps: steps,
-                    probed: heads.lists?.probed(by: queryHeads.span, width: heads.storedWidth, probes: effort)
+                    probed: listed.rows.coarse.probed(by: queryHeads.span, width: heads.storedWidth, probes: effort)
                 )
+            } else {
+                scanShortlist(shards: heads.shards, queries: queryHeads.span, queryCount: count, steps: steps)
             }
         return lists.enumerated().map { query, list in
             funnel(list, query: queries.extracting(query * width..<(query + 1) * width))
