@@ -15,7 +15,7 @@ import WorkerRuntime
     case .centroids:
         let dimensions =
             shape.index.coarseDimensions == 0
-            ? min(64, shape.residentWidth) : shape.index.coarseDimensions
+            ? min(CoarseLists.standardDimensions, shape.storedHeadWidth) : shape.index.coarseDimensions
         var (vectors, width) = (sample.vectors, sample.width)
         if shape.learntRotation != 0 {
             guard let rotation = VectorRotation(axes: sample.learnt.rotation, dimensions: width) else {
