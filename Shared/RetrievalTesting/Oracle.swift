@@ -238,12 +238,15 @@ public struct Oracle: Sendable {
         }
     }
 
-    /// All inverted lists by falling cosine of their centroid with the vector's prefix, then by number.
-    public static func lists(near vector: [Float], _ centroids: [[Float]]) -> [Int] {
-        let scores = centroids.map { centroid in
-            let dot = dot(vector, centroid, centroid.count)
-            let norms = (Self.dot(vector, vector, centroid.count), Self.dot(centroid, centroid, centroid.count))
-            return norms.0 == 0 || norms.1 == 0 ? 0 : dot / (norms.0.squareRoot() * norms.1.squareRoot())
+    /// All inverted lists by falling int8 cosine of their centroid with the stored head's prefix, then by number.
+    public static func lists(near vector: [Float], storedHeadWidth: Int, _ centroids: [[Float]]) -> [Int] {
+        let head = quantise(vector[..<storedHeadWidth]).codes.map(Int32.init)
+        let scores = centroids.map { centroid -> Float in
+            let codes = quantise(centroid[...]).codes.map(Int32.init)
+            let norms = (head[..<codes.count].reduce(0) { $0 + $1 * $1 }, codes.reduce(0) { $0 + $1 * $1 })
+            if norms.0 == 0 || norms.1 == 0 { return 0 }
+            let dot = zip(head, codes).reduce(0) { $0 + $1.0 * $1.1 }
+            return Float(dot) / (Float(norms.0).squareRoot() * Float(norms.1).squareRoot())
         }
         return centroids.indices.sorted { scores[$0] != scores[$1] ? scores[$0] > scores[$1] : $0 < $1 }
     }

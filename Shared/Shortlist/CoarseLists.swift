@@ -5,9 +5,9 @@ import VectorMath
 ///
 /// AdANNS (Rege and others, 2023, section 4.1).
 ///
-/// Both follow from the vector and the centroids alone, in the fixed order of float operations, so that every worker
-/// finds the same: a row is in the list whose centroid has the highest cosine with its dc-prefix, a query looks into the
-/// `probes` best ones; ties go to the lower number. A prefix of zeros has cosine 0 with all.
+/// Both follow from the vector and the centroids alone, so that every worker finds the same: a row is in the list whose
+/// centroid has the highest int8 cosine with the dc-prefix of its stored head (proto-docs, "Scores"), a query looks into
+/// the `probes` best ones; ties go to the lower number. A prefix of zeros has cosine 0 with all.
 public final class CoarseLists: @unchecked Sendable {
     // Unchecked: the rows never change after init.
     /// Number of lists.
@@ -32,7 +32,7 @@ public final class CoarseLists: @unchecked Sendable {
         self.centroids = BlockedRows(
             storedWidth: dimensions,
             width: dimensions,
-            precision: .float32,
+            precision: .int8,
             similarity: .cosine,
             columns: columns
         )
@@ -40,6 +40,7 @@ public final class CoarseLists: @unchecked Sendable {
         columns.setBlocks((count + RowColumns.blockRows - 1) / RowColumns.blockRows)
         for list in 0..<count {
             let centroid = values.span.extracting(list * dimensions..<(list + 1) * dimensions)
+            if list % RowColumns.blockRows == 0 { self.centroids.clearBlock(list / RowColumns.blockRows) }
             self.centroids.write(centroid, at: list)
             columns.put(id: Int64(list), version: 0, at: list)
         }
@@ -48,8 +49,8 @@ public final class CoarseLists: @unchecked Sendable {
     /// The lists of some rows.
     ///
     /// - Parameters:
-    ///   - vectors: Row-major, `width` floats each; their first dc count.
-    ///   - width: Floats of a row, at least dc.
+    ///   - vectors: Row-major stored heads, `width` floats each, of which the first dc are compared.
+    ///   - width: W, at least dc.
     /// - Returns: By row.
     public func lists(of vectors: Span<Float>, width: Int) -> [UInt32] {
         nearest(vectors, width: width, keep: 1).map { $0[0] }
@@ -58,8 +59,8 @@ public final class CoarseLists: @unchecked Sendable {
     /// The lists that some queries look into.
     ///
     /// - Parameters:
-    ///   - queries: Row-major, `width` floats each.
-    ///   - width: Floats of a query, at least dc.
+    ///   - queries: Row-major stored heads, `width` floats each.
+    ///   - width: W, at least dc.
     ///   - probes: Lists for each query, 1 or more.
     /// - Returns: By query, the nearest list first.
     public func probed(by queries: Span<Float>, width: Int, probes: Int) -> [[UInt32]] {
@@ -79,7 +80,7 @@ public final class CoarseLists: @unchecked Sendable {
                 count: size,
                 storedWidth: width,
                 dimensions: dimensions,
-                precision: .float32,
+                precision: .int8,
                 similarity: .cosine
             )
             let rankings = TopRows.ranked(queryCount: size, keep: keep, tables: tables, path: .current) {

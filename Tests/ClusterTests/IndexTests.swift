@@ -17,8 +17,11 @@ extension ClusterTests {
             probes: Int,
             plan: [Stage]
         ) throws -> KnownSearch {
-            let wanted = Set(Oracle.lists(near: query, centroids).prefix(probes))
-            let inside = truth.keeping { wanted.contains(Oracle.lists(near: $0.vector, centroids)[0]) }
+            func near(_ vector: [Float]) -> [Int] {
+                Oracle.lists(near: vector, storedHeadWidth: truth.shape.storedHeadWidth, centroids)
+            }
+            let wanted = Set(near(query).prefix(probes))
+            let inside = truth.keeping { wanted.contains(near($0.vector)[0]) }
             var request = SearchRequest(truth.shape.name, [query], plan: plan)
             request.effort.probes = probes
             var known = try inside.answer(to: request)

@@ -366,9 +366,12 @@ private final class ListedTable {
                 path: shape.path
             )
             for (query, vector) in queries.enumerated() {
-                let wanted = Set(Oracle.lists(near: vector, centroids).prefix(probes))
+                func near(_ vector: [Float]) -> [Int] {
+                    Oracle.lists(near: vector, storedHeadWidth: Tests.storedWidth, centroids)
+                }
+                let wanted = Set(near(vector).prefix(probes))
                 #expect(Set(probed[query].map { Int($0) }) == wanted, note)
-                let inside = asked.filter { wanted.contains(Oracle.lists(near: $0.vector, centroids)[0]) }
+                let inside = asked.filter { wanted.contains(near($0.vector)[0]) }
                 let oracle = Oracle(
                     rows: inside,
                     storedHeadWidth: Tests.storedWidth,
