@@ -41,8 +41,8 @@ static float float_dot(const float *left, const float *right, size_t count) {
 }
 
 static inline __attribute__((always_inline)) void products(const float *query, const float *const *rows,
-                                                           int count, size_t dimensions, bool half, bool with_norms,
-                                                           float *dots, float *norms) {
+                                                           const float *const *next, int count, size_t dimensions,
+                                                           bool half, bool with_norms, float *dots, float *norms) {
     lanes16 dot[2], norm[2];
     for (int k = 0; k < count; k++) {
         dot[k] = norm[k] = (lanes16){_mm256_setzero_ps(), _mm256_setzero_ps()};
@@ -51,6 +51,7 @@ static inline __attribute__((always_inline)) void products(const float *query, c
         lanes16 q = load(query + i, dimensions - i);
         for (int k = 0; k < count; k++) {
             lanes16 r = load(rows[k] + i, dimensions - i);
+            __builtin_prefetch(next[k] + i);
             if (half) r = (lanes16){to_half(r.low), to_half(r.high)};
             dot[k] = accumulate(q, r, dot[k]);
             if (with_norms) norm[k] = accumulate(r, r, norm[k]);
@@ -63,22 +64,23 @@ static inline __attribute__((always_inline)) void products(const float *query, c
 }
 
 static inline __attribute__((always_inline)) void all_products(const float *query, const float *const *rows,
-                                                               size_t count, size_t dimensions, bool half,
-                                                               bool with_norms, float *dots, float *norms) {
+                                                               const float *const *next, size_t count,
+                                                               size_t dimensions, bool half, bool with_norms,
+                                                               float *dots, float *norms) {
     size_t row = 0;
     for (; row + 2 <= count; row += 2) {
-        products(query, rows + row, 2, dimensions, half, with_norms, dots + row, norms + row);
+        products(query, rows + row, next + row, 2, dimensions, half, with_norms, dots + row, norms + row);
     }
-    if (row < count) products(query, rows + row, 1, dimensions, half, with_norms, dots + row, norms + row);
+    if (row < count) products(query, rows + row, next + row, 1, dimensions, half, with_norms, dots + row, norms + row);
 }
 
-static void row_products(const float *query, const float *const *rows, size_t count, size_t dimensions, bool half,
-                         float *dots, float *norms) {
+static void row_products(const float *query, const float *const *rows, const float *const *next, size_t count,
+                         size_t dimensions, bool half, float *dots, float *norms) {
     float unused[1];
-    if (half && norms) all_products(query, rows, count, dimensions, true, true, dots, norms);
-    else if (half) all_products(query, rows, count, dimensions, true, false, dots, unused);
-    else if (norms) all_products(query, rows, count, dimensions, false, true, dots, norms);
-    else all_products(query, rows, count, dimensions, false, false, dots, unused);
+    if (half && norms) all_products(query, rows, next, count, dimensions, true, true, dots, norms);
+    else if (half) all_products(query, rows, next, count, dimensions, true, false, dots, unused);
+    else if (norms) all_products(query, rows, next, count, dimensions, false, true, dots, norms);
+    else all_products(query, rows, next, count, dimensions, false, false, dots, unused);
 }
 
 static inline unsigned int8_block_passes(const int32_t *dots, const float *factors, float factor, float cut,

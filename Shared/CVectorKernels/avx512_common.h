@@ -27,8 +27,8 @@ static float float_dot(const float *left, const float *right, size_t count) {
 }
 
 static inline __attribute__((always_inline)) void products(const float *query, const float *const *rows,
-                                                           int count, size_t dimensions, bool half, bool with_norms,
-                                                           float *dots, float *norms) {
+                                                           const float *const *next, int count, size_t dimensions,
+                                                           bool half, bool with_norms, float *dots, float *norms) {
     __m512 dot[4], norm[4];
     for (int k = 0; k < count; k++) dot[k] = norm[k] = _mm512_setzero_ps();
     size_t i = 0;
@@ -36,6 +36,7 @@ static inline __attribute__((always_inline)) void products(const float *query, c
         __m512 q = _mm512_loadu_ps(query + i);
         for (int k = 0; k < count; k++) {
             __m512 r = _mm512_loadu_ps(rows[k] + i);
+            __builtin_prefetch(next[k] + i);
             if (half) r = to_half(r);
             dot[k] = _mm512_fmadd_ps(q, r, dot[k]);
             if (with_norms) norm[k] = _mm512_fmadd_ps(r, r, norm[k]);
@@ -58,24 +59,25 @@ static inline __attribute__((always_inline)) void products(const float *query, c
 }
 
 static inline __attribute__((always_inline)) void all_products(const float *query, const float *const *rows,
-                                                               size_t count, size_t dimensions, bool half,
-                                                               bool with_norms, float *dots, float *norms) {
+                                                               const float *const *next, size_t count,
+                                                               size_t dimensions, bool half, bool with_norms,
+                                                               float *dots, float *norms) {
     size_t row = 0;
     for (; row + 4 <= count; row += 4) {
-        products(query, rows + row, 4, dimensions, half, with_norms, dots + row, norms + row);
+        products(query, rows + row, next + row, 4, dimensions, half, with_norms, dots + row, norms + row);
     }
     for (; row < count; row++) {
-        products(query, rows + row, 1, dimensions, half, with_norms, dots + row, norms + row);
+        products(query, rows + row, next + row, 1, dimensions, half, with_norms, dots + row, norms + row);
     }
 }
 
-static void row_products(const float *query, const float *const *rows, size_t count, size_t dimensions, bool half,
-                         float *dots, float *norms) {
+static void row_products(const float *query, const float *const *rows, const float *const *next, size_t count,
+                         size_t dimensions, bool half, float *dots, float *norms) {
     float unused[1];
-    if (half && norms) all_products(query, rows, count, dimensions, true, true, dots, norms);
-    else if (half) all_products(query, rows, count, dimensions, true, false, dots, unused);
-    else if (norms) all_products(query, rows, count, dimensions, false, true, dots, norms);
-    else all_products(query, rows, count, dimensions, false, false, dots, unused);
+    if (half && norms) all_products(query, rows, next, count, dimensions, true, true, dots, norms);
+    else if (half) all_products(query, rows, next, count, dimensions, true, false, dots, unused);
+    else if (norms) all_products(query, rows, next, count, dimensions, false, true, dots, norms);
+    else all_products(query, rows, next, count, dimensions, false, false, dots, unused);
 }
 
 static inline unsigned passes16(__m512i dots, __m512 rows, float factor, float cut, bool cosine) {

@@ -111,23 +111,19 @@ float mrl_float_dot(int path, const float *left, const float *right, size_t coun
     return mrl_kernels_of(path)->float_dot(left, right, count);
 }
 
-// Rows that stages pick out lie anywhere: the next ones are on their way while some are scored.
-static void prefetch(const float *const *rows, size_t count, size_t dimensions) {
-    for (size_t row = 0; row < count; row++) {
-        for (size_t i = 0; i < dimensions; i += 16) __builtin_prefetch(rows[row] + i);
-    }
-}
-
 void mrl_score_rows(int path, const float *query, float query_root, const float *const *rows, size_t count,
                     size_t dimensions, bool half, bool cosine, float *scores) {
+    // Rows that stages pick out lie anywhere: each step fetches a piece of those that come a chunk later. To ask for
+    // whole rows at once fills the processor's queues, and costs more than it saves.
     enum { CHUNK = 8 };
     float norms[CHUNK];
-    prefetch(rows, count < CHUNK ? count : CHUNK, dimensions);
+    const float *next[CHUNK];
     for (size_t start = 0; start < count; start += CHUNK) {
         size_t left = count - start, size = left < CHUNK ? left : CHUNK;
-        if (left > CHUNK) prefetch(rows + start + CHUNK, left < 2 * CHUNK ? left - CHUNK : CHUNK, dimensions);
+        for (size_t i = 0; i < size; i++) next[i] = rows[start + (i + CHUNK < left ? i + CHUNK : i)];
         float *out = scores + start;
-        mrl_kernels_of(path)->row_products(query, rows + start, size, dimensions, half, out, cosine ? norms : NULL);
+        mrl_kernels_of(path)->row_products(query, rows + start, next, size, dimensions, half, out,
+                                           cosine ? norms : NULL);
         if (!cosine) continue;
         for (size_t i = 0; i < size; i++) out[i] = mrl_float_score(out[i], query_root, sqrtf(norms[i]), true);
     }
@@ -140,22 +136,21 @@ void mrl_scan_vectors(int path, const mrl_vector_rows *rows, bool half, const mr
     for (size_t block = 0; block * BLOCK < rows->row_count; block += block_step(rows->pass)) {
         unsigned live = rows->live[block];
         if (live == 0 || skips_block(rows->pass, block)) continue;
-        const float *addresses[BLOCK];
+        const float *addresses[BLOCK], *next[BLOCK];
         unsigned lanes[BLOCK];
-        size_t count = 0;
+        size_t count = 0, ahead = block_step(rows->pass) * BLOCK;
         for (; live != 0; live &= live - 1) {
             lanes[count] = (unsigned)__builtin_ctz(live);
-            addresses[count] = rows->values + (block * BLOCK + lanes[count]) * rows->stride;
+            size_t row = block * BLOCK + lanes[count];
+            addresses[count] = rows->values + row * rows->stride;
+            // The next block's row, for the first query alone.
+            next[count] = row + ahead < rows->row_count ? rows->values + (row + ahead) * rows->stride : addresses[count];
             count++;
-        }
-        for (size_t row = (block + 1) * BLOCK; row < rows->row_count && row < (block + 2) * BLOCK; row++) {
-            const float *next = rows->values + row * rows->stride;
-            prefetch(&next, 1, queries->dimensions);
         }
         float dots[BLOCK], norms[BLOCK], roots[BLOCK];
         for (size_t query = 0; query < queries->count; query++) {
-            table->row_products(queries->values + query * queries->stride, addresses, count, queries->dimensions, half,
-                                dots, queries->cosine && query == 0 ? norms : NULL);
+            table->row_products(queries->values + query * queries->stride, addresses, query == 0 ? next : addresses,
+                                count, queries->dimensions, half, dots, queries->cosine && query == 0 ? norms : NULL);
             if (queries->cosine && query == 0) {
                 for (size_t i = 0; i < count; i++) roots[i] = sqrtf(norms[i]);
             }

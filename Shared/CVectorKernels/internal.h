@@ -12,9 +12,9 @@ typedef struct {
     void (*block_dots)(const uint8_t *codes, size_t groups, const int8_t *query, int32_t bias, int32_t *dots);
     void (*scan_float)(const mrl_block_rows *, const mrl_float_queries *, mrl_selection *);
     float (*float_dot)(const float *, const float *, size_t);
-    // Dots with the query and, unless null, squared norms of `count` rows.
-    void (*row_products)(const float *query, const float *const *rows, size_t count, size_t dimensions, bool half,
-                         float *dots, float *norms);
+    // Dots with the query and, unless null, squared norms of `count` rows. `next` as many that are on their way meanwhile.
+    void (*row_products)(const float *query, const float *const *rows, const float *const *next, size_t count,
+                         size_t dimensions, bool half, float *dots, float *norms);
     // How many keys are not below `least`.
     uint32_t (*count_keys)(const uint32_t *keys, uint32_t count, uint32_t least);
 } mrl_kernels;

@@ -45,12 +45,13 @@ static float float_dot(const float *left, const float *right, size_t count) {
     return reduce(sum);
 }
 
-static void row_products(const float *query, const float *const *rows, size_t count, size_t dimensions, bool half,
-                         float *dots, float *norms) {
+static void row_products(const float *query, const float *const *rows, const float *const *next, size_t count,
+                         size_t dimensions, bool half, float *dots, float *norms) {
     for (size_t row = 0; row < count; row++) {
         lanes16 dot = no_lanes(), norm = no_lanes();
         for (size_t i = 0; i < dimensions; i += 16) {
             lanes16 q = load(query + i, dimensions - i), r = load(rows[row] + i, dimensions - i);
+            __builtin_prefetch(next[row] + i);
             if (half) r = to_half(r);
             dot = accumulate(q, r, dot);
             if (norms) norm = accumulate(r, r, norm);

@@ -17,8 +17,9 @@ static float float_dot(const float *left, const float *right, size_t count) {
     return reduce(lanes);
 }
 
-static void row_products(const float *query, const float *const *rows, size_t count, size_t dimensions, bool half,
-                         float *dots, float *norms) {
+static void row_products(const float *query, const float *const *rows, const float *const *next, size_t count,
+                         size_t dimensions, bool half, float *dots, float *norms) {
+    (void)next;
     size_t padded = (dimensions + 15) / 16 * 16;
     for (size_t row = 0; row < count; row++) {
         float dot[16] = {0}, norm[16] = {0};

@@ -86,8 +86,9 @@ static void *room(size_t count, size_t size) {
 void mrl_scan_lists(int path, const mrl_block_rows *rows, const mrl_stretch *stretches, const mrl_list_visit *visits,
                     size_t count, const uint32_t *askers, const mrl_int8_queries *codes,
                     const mrl_float_queries *floats, mrl_selection *selections) {
-    // Few enough blocks for the first-level cache; more where tiles of queries are set up for each run of them.
-    enum { RUN = 8, LONG_RUN = 64, AHEAD = 16, MANY = 16 };
+    // A little ahead: what is fetched too early takes the first-level cache from what is scanned. More blocks at once
+    // where tiles of queries are set up for each run of them.
+    enum { AHEAD_BYTES = 4096, RUN_BYTES = 8192, LONG_RUN = 64, MANY = 16 };
     if (count == 0) return;
     const mrl_kernels *kernels = mrl_kernels_of(path);
     size_t most = 0, before = 0;
@@ -110,7 +111,7 @@ void mrl_scan_lists(int path, const mrl_block_rows *rows, const mrl_stretch *str
         next.block_bytes = rows->width * BLOCK * sizeof(float);
         next.read_bytes = floats->dimensions * BLOCK * sizeof(float);
     }
-    fetch(&next, rows, AHEAD);
+    fetch(&next, rows, AHEAD_BYTES / next.read_bytes + 1);
     members group = {0};
     size_t stretch = 0;
     before = 0;
@@ -123,7 +124,7 @@ void mrl_scan_lists(int path, const mrl_block_rows *rows, const mrl_stretch *str
             group.count = size;
             gather(&group, codes, floats, selections, &scratch);
         }
-        size_t longest = size >= MANY ? LONG_RUN : RUN;
+        size_t longest = size >= MANY ? LONG_RUN : RUN_BYTES / next.read_bytes + 1;
         for (; stretch < visits[i].stretches_end; stretch++) {
             for (size_t done = 0; done < stretches[stretch].count; done += longest) {
                 size_t left = stretches[stretch].count - done, blocks = left < longest ? left : longest;

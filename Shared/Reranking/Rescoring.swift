@@ -57,14 +57,20 @@ package func rescore(
     var found: [Int] = []
     rows.reserveCapacity(ids.count)
     found.reserveCapacity(ids.count)
+    // What one pass reads, the one before it asks for: ids, then what is known of the rows at their places.
     let ahead = 8
     for candidate in 0..<min(ahead, ids.count) { shard(candidate)?.expect(ids[candidate]) }
-    for (candidate, id) in ids.enumerated() {
+    let places = ids.indices.map { candidate -> Int? in
         if candidate + ahead < ids.count { shard(candidate + ahead)?.expect(ids[candidate + ahead]) }
-        guard let shard = shard(candidate), let position = shard.position(of: id) else { continue }
+        let place = shard(candidate)?.place(of: ids[candidate])
+        if let place { shard(candidate)?.expectRow(place) }
+        return place
+    }
+    for (candidate, place) in places.enumerated() {
+        guard let place, let shard = shard(candidate), shard.isHeld(place) else { continue }
         precondition(shard.dimensions == query.vector.count, "a query of another size")
-        versions[candidate] = shard.version(at: position)
-        rows.append(shard.row(position))
+        versions[candidate] = shard.version(at: place)
+        rows.append(shard.row(place))
         found.append(candidate)
     }
     let scores = steps.map { step in

@@ -147,6 +147,23 @@ public final class VectorShard {
         return directory.position(of: id)
     }
 
+    /// Where a row is, or was before it was removed; see ``isHeld(_:)``.
+    @inline(__always)
+    func place(of id: Int64) -> Int? {
+        if let cached { return cached.slot(of: id) }
+        return directory.place(of: id)
+    }
+
+    /// What is known of the row at a place is about to be read.
+    @inline(__always)
+    func expectRow(_ place: Int) {
+        if cached == nil { directory.expectRow(place) }
+    }
+
+    /// The row at a place is there.
+    @inline(__always)
+    func isHeld(_ place: Int) -> Bool { cached != nil || directory.isLive(place) }
+
     /// A row is about to be looked up.
     @inline(__always)
     func expect(_ id: Int64) {

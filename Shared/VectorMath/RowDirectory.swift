@@ -211,15 +211,22 @@ package final class RowDirectory: RowColumns {
         return nil
     }
 
-    /// Ids are spread over their range nearly evenly: the search begins where an even spread has them, and widens.
+    /// Ids are spread over their range nearly evenly: the search begins where an even spread has them, goes on where an
+    /// even spread from there has them, and then widens.
     @inline(__always)
     private static func search(_ count: Int, _ idAt: (Int) -> Int64, for id: Int64) -> Int? {
         guard count > 0 else { return nil }
         let (first, last) = (idAt(0), idAt(count - 1))
         guard id >= first, id <= last else { return nil }
         var low = guess(of: id, from: first, to: last, count)
+        let perID = Double(count - 1) / max(1, Double(last) - Double(first))
+        for _ in 0..<2 {
+            let held = idAt(low)
+            if held == id { return low }
+            low = min(count - 1, max(0, low + Int((Double(id) - Double(held)) * perID)))
+        }
         var length: Int
-        var step = 16
+        var step = 4
         if idAt(low) <= id {
             while low + step < count, idAt(low + step) <= id {
                 low += step
@@ -254,6 +261,15 @@ package final class RowDirectory: RowColumns {
         let (first, last) = (ids[0], ids[sortedCount - 1])
         guard id >= first, id <= last else { return }
         mrl_prefetch(ids + Self.guess(of: id, from: first, to: last, sortedCount))
+    }
+
+    /// Where an id is, there or a hole; nil where it was never placed.
+    package func place(of id: Int64) -> Int? { entry(of: id) }
+
+    /// What is known of the row at a position is about to be read.
+    package func expectRow(_ position: Int) {
+        mrl_prefetch(versionColumn.base + position)
+        mrl_prefetch(liveColumn.base + position / Self.blockRows)
     }
 
     private func flush() {
