@@ -238,7 +238,7 @@ class Run:
 
     def ivf(self):
         self.flat_index()
-        lists = 1 << max(6, min(12, int(np.log2(2 * self.rows ** 0.5))))
+        lists = 1 << max(6, min(12, round(np.log2(2 * self.rows ** 0.5))))
         sample = np.ascontiguousarray(self.base[:min(self.rows, lists * 64)])
         for width in [w for w in (32, 64, 128) if w < self.dimensions]:
             with Build() as build:

@@ -3,6 +3,7 @@ import Evaluation
 import FoundationEssentials
 import Glibc
 import Matryoshka
+import Shortlist
 import VectorFiles
 import VectorMath
 
@@ -168,8 +169,8 @@ struct MeasureCommand: ParsableCommand {
                     }
                 }
             case .ivf:
-                // About 2 √N lists, as the peers get.
-                let count = 1 << max(6, min(12, Int(log2(2 * Double(data.rows).squareRoot()))))
+                // As the peers get.
+                let count = min(4096, CoarseLists.standardCount(rows: data.rows))
                 for width in [64, 128]
                 where width < data.dimensions && (isUsual || plans.contains { $0[0].dimensions == width }) {
                     let watch = Stopwatch(ofThread: true)
