@@ -25,7 +25,7 @@ public final class HeadGraph: @unchecked Sendable {
 
     /// Rows a walk does not pay for.
     package static let fewRows = 2_000
-    /// Fewer removed rows than this are left until there are more.
+    /// Fewer removed rows, or owners, than this are left until there are more.
     static let repairMin = 256
     /// So many rows are linked by several threads.
     private static let crewMin = 64
@@ -167,8 +167,14 @@ public final class HeadGraph: @unchecked Sendable {
     /// Takes all rows of an owner out, and the owner.
     func letGo(owner: UInt16, nodes: [UInt32], live count: Int) {
         kill(nodes, owner: owner, live: count)
-        // Its number is free once no node has it.
-        lock.withLock { ownersLeaving.append(owner) }
+        // Its number is free once no node has it, which owners without rows must not wait for others to bring about.
+        let isDue = lock.withLock {
+            ownersLeaving.append(owner)
+            let isDue = !isRepairDue && ownersLeaving.count > Self.repairMin
+            isRepairDue = isRepairDue || isDue
+            return isDue
+        }
+        if isDue { needsRepair() }
     }
 
     // MARK: - Repair

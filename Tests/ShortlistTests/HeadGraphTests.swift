@@ -401,6 +401,21 @@ struct HeadGraphTests {
         #expect(graph.rowCount == 4_000)
     }
 
+    @Test("the numbers of shards that held no row go to others, however many come and go")
+    func emptyShards() {
+        let due = Due()
+        let held = Held(rows: 0, needsRepair: { due.isSet = true })
+        var greatest: UInt16 = 0
+        for _ in 0..<70_000 {
+            greatest = max(greatest, GraphShard(in: held.graph).owner)
+            if due.isSet {
+                due.isSet = false
+                held.graph.repair()
+            }
+        }
+        #expect(greatest < 1_000)
+    }
+
     @Test("a row's bytes are counted with its links")
     func memory() {
         let held = Held(rows: 3_000)
