@@ -155,14 +155,14 @@ static inline __attribute__((always_inline)) void scan_tiles_as(const mrl_block_
     uint32_t last_mask = last_group_mask(queries->dimensions);
     int8_t padded[TILE * PADDED_GROUPS_MAX * 4];
     configure(groups - (steps - 1) * TILE_GROUPS);
-    size_t block = 0, step = block_step(rows->pass);
+    size_t block = first_block(rows->pass);
     while (block < rows->block_count) {
         chunk_block blocks[CHUNK];
         float roots[CHUNK][BLOCK];
         size_t count = 0;
-        for (; block < rows->block_count && count < CHUNK; block += step) {
+        for (; block < rows->block_count && count < CHUNK; block = next_block(rows->pass, block)) {
             unsigned live = rows->live[block];
-            if (live == 0 || skips_block(rows->pass, block)) continue;
+            if (live == 0) continue;
             chunk_block *entry = &blocks[count];
             *entry = (chunk_block){(const uint8_t *)rows->blocks + block * block_bytes, rows->factors + block * BLOCK,
                                    block, live};
@@ -181,7 +181,7 @@ static inline __attribute__((always_inline)) void scan_tiles_as(const mrl_block_
             tile.count = tiled - first < TILE ? tiled - first : TILE;
             tile.fetch_from = groups * first / tiled;
             tile.fetch_to = groups * (first + tile.count) / tiled;
-            tile.ahead = CHUNK * step * block_bytes;
+            tile.ahead = blocks_ahead(rows->pass, CHUNK) * block_bytes;
             if (tile.count < TILE) {
                 memset(padded, 0, TILE * groups * 4);
                 memcpy(padded, tile.codes, tile.count * groups * 4);

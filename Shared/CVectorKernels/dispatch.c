@@ -57,6 +57,15 @@ const mrl_kernels *mrl_kernels_of(int path) {
     return &mrl_kernels_portable;
 }
 
+bool mrl_fetches_ahead(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    return !__builtin_cpu_is("amd");
+#else
+    return true;
+#endif
+}
+
 static void set_cuts(const mrl_int8_queries *queries, const mrl_selection *selections) {
     for (size_t i = 0; i < queries->count; i++) {
         queries->cuts[i] = int8_cut(selections[i].threshold, queries->factors[i], queries->cosine);
@@ -133,12 +142,13 @@ void mrl_scan_vectors(int path, const mrl_vector_rows *rows, bool half, const mr
                       mrl_selection *selections) {
     // A chunk of rows stays in cache while all queries pass over it.
     const mrl_kernels *table = mrl_kernels_of(path);
-    for (size_t block = 0; block * BLOCK < rows->row_count; block += block_step(rows->pass)) {
+    for (size_t block = first_block(rows->pass); block * BLOCK < rows->row_count;
+         block = next_block(rows->pass, block)) {
         unsigned live = rows->live[block];
-        if (live == 0 || skips_block(rows->pass, block)) continue;
+        if (live == 0) continue;
         const float *addresses[BLOCK], *next[BLOCK];
         unsigned lanes[BLOCK];
-        size_t count = 0, ahead = block_step(rows->pass) * BLOCK;
+        size_t count = 0, ahead = (next_block(rows->pass, block) - block) * BLOCK;
         for (; live != 0; live &= live - 1) {
             lanes[count] = (unsigned)__builtin_ctz(live);
             size_t row = block * BLOCK + lanes[count];

@@ -29,6 +29,9 @@ extern const mrl_kernels mrl_kernels_avx2, mrl_kernels_avxvnni, mrl_kernels_avx5
 extern const mrl_kernels mrl_kernels_neon;
 #endif
 
+// Memory that is read in order is to be asked for before.
+bool mrl_fetches_ahead(void);
+
 void mrl_selection_trim(mrl_selection *selection);
 
 static inline uint32_t score_key(float score) {
@@ -51,10 +54,19 @@ static inline float bit_score(int32_t dot, float row_root, bool cosine) {
 // What the tables add to the sum of one word's codes.
 enum { BIT_BIAS = 16 * 60 };
 
-static inline size_t block_step(int pass) { return pass == MRL_BLOCKS_SAMPLE ? MRL_SAMPLE_STEP : 1; }
+static inline size_t first_block(int pass) { return pass == MRL_BLOCKS_REST ? MRL_SAMPLE_RUN : 0; }
 
-static inline bool skips_block(int pass, size_t block) {
-    return pass == MRL_BLOCKS_REST && block % MRL_SAMPLE_STEP == 0;
+static inline size_t next_block(int pass, size_t block) {
+    block++;
+    if (pass == MRL_BLOCKS_SAMPLE && block % MRL_SAMPLE_RUN == 0) block += MRL_SAMPLE_RUN * (MRL_SAMPLE_STEP - 1);
+    if (pass == MRL_BLOCKS_REST && block % (MRL_SAMPLE_RUN * MRL_SAMPLE_STEP) == 0) block += MRL_SAMPLE_RUN;
+    return block;
+}
+
+// Blocks from one to that which comes `count` blocks later in its pass, or about so.
+static inline size_t blocks_ahead(int pass, size_t count) {
+    return pass == MRL_BLOCKS_SAMPLE ? (count + MRL_SAMPLE_RUN - 1) / MRL_SAMPLE_RUN * MRL_SAMPLE_RUN * MRL_SAMPLE_STEP
+                                     : count;
 }
 
 static inline void selection_push(mrl_selection *selection, float score, int64_t id, uint32_t row) {

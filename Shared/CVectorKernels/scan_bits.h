@@ -30,8 +30,7 @@ static inline __attribute__((always_inline)) void scan_bit_queries(const mrl_bit
 
 static void scan_bits(const mrl_bit_rows *rows, const mrl_bit_queries *queries, mrl_selection *selections) {
     size_t blocks = (rows->row_count + MRL_BIT_BLOCK - 1) / MRL_BIT_BLOCK;
-    for (size_t block = 0; block < blocks; block += block_step(rows->pass)) {
-        if (skips_block(rows->pass, block)) continue;
+    for (size_t block = first_block(rows->pass); block < blocks; block = next_block(rows->pass, block)) {
         uint64_t live = live_rows(rows->live, block, rows->row_count);
         if (live == 0) continue;
         size_t query = 0;

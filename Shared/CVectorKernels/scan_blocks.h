@@ -21,9 +21,9 @@ static inline void int8_query_dots(const uint8_t *codes, size_t groups, const in
 static void scan_int8(const mrl_block_rows *rows, const mrl_int8_queries *queries, mrl_selection *selections) {
     size_t groups = (queries->dimensions + 3) / 4, block_bytes = (rows->width + 3) / 4 * 64;
     bool needs_norms = queries->cosine && queries->dimensions != rows->width;
-    for (size_t block = 0; block < rows->block_count; block += block_step(rows->pass)) {
+    for (size_t block = first_block(rows->pass); block < rows->block_count; block = next_block(rows->pass, block)) {
         unsigned live = rows->live[block];
-        if (live == 0 || skips_block(rows->pass, block)) continue;
+        if (live == 0) continue;
         const uint8_t *codes = (const uint8_t *)rows->blocks + block * block_bytes;
         const float *factors = rows->factors + block * BLOCK;
         float roots[BLOCK];
@@ -52,9 +52,9 @@ static void scan_int8(const mrl_block_rows *rows, const mrl_int8_queries *querie
 
 static void scan_float(const mrl_block_rows *rows, const mrl_float_queries *queries, mrl_selection *selections) {
     bool needs_norms = queries->cosine && queries->dimensions != rows->width;
-    for (size_t block = 0; block < rows->block_count; block += block_step(rows->pass)) {
+    for (size_t block = first_block(rows->pass); block < rows->block_count; block = next_block(rows->pass, block)) {
         unsigned live = rows->live[block];
-        if (live == 0 || skips_block(rows->pass, block)) continue;
+        if (live == 0) continue;
         const float *values = (const float *)rows->blocks + block * rows->width * BLOCK;
         const float *factors = rows->factors + block * BLOCK;
         float roots[BLOCK], scores[BLOCK];

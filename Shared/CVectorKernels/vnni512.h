@@ -65,11 +65,12 @@ static inline __attribute__((always_inline)) void scan_int8_as(const mrl_block_r
                                                                mrl_selection *selections, bool cosine) {
     size_t groups = (queries->dimensions + 3) / 4, block_bytes = (rows->width + 3) / 4 * 64;
     bool needs_norms = cosine && queries->dimensions != rows->width;
-    // The processor fetches ahead by itself, but not across pages, and a page has few blocks.
-    size_t step = block_step(rows->pass), ahead = (FETCH_AHEAD / block_bytes + 1) * step;
-    for (size_t block = 0; block < rows->block_count; block += step) {
+    // An Intel processor fetches ahead by itself, but not across pages, and a page has few blocks; an AMD one does
+    // better when it is left alone.
+    size_t ahead = mrl_fetches_ahead() ? blocks_ahead(rows->pass, FETCH_AHEAD / block_bytes + 1) : rows->block_count;
+    for (size_t block = first_block(rows->pass); block < rows->block_count; block = next_block(rows->pass, block)) {
         unsigned live = rows->live[block];
-        if (live == 0 || skips_block(rows->pass, block)) continue;
+        if (live == 0) continue;
         const uint8_t *codes = (const uint8_t *)rows->blocks + block * block_bytes;
         const float *factors = rows->factors + block * BLOCK;
         float roots[BLOCK];

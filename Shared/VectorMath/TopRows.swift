@@ -5,7 +5,7 @@ package final class TopRows {
     /// Which blocks of a table a scan visits.
     package enum Pass: Int32 {
         case all
-        /// Every sixteenth block.
+        /// Every sixteenth run of four blocks.
         case sample
         /// The blocks that `sample` leaves out.
         case rest
@@ -81,8 +81,9 @@ package final class TopRows {
         for pass in [Pass.sample, .rest] {
             for (table, count) in tables.counts.enumerated() {
                 scan(table, pass, self)
-                let stride = blockRows * Int(MRL_SAMPLE_STEP)
-                let sampled = min(count, (count + stride - 1) / stride * blockRows)
+                let run = blockRows * Int(MRL_SAMPLE_RUN)
+                let stride = run * Int(MRL_SAMPLE_STEP)
+                let sampled = count / stride * run + min(run, count % stride)
                 seen += pass == .sample ? sampled : count - sampled
                 guard seen >= nextGuess else { continue }
                 nextGuess = seen * 2

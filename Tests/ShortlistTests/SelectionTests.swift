@@ -13,8 +13,8 @@ struct SelectionTests {
         /// Rises with the score of row `number` of `count`; 0 to 1.
         func share(_ number: Int, of count: Int) -> Float {
             let place = Float(number) / Float(count)
-            // Scans look at every sixteenth block first.
-            let isSampled = number / RowColumns.blockRows % 16 == 0
+            // Scans look at every sixteenth run of four blocks first.
+            let isSampled = number / (4 * RowColumns.blockRows) % 16 == 0
             return switch self {
             case .constant: 1
             case .rising: place

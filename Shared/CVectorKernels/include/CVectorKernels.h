@@ -47,7 +47,8 @@ typedef struct {
 } mrl_selection;
 
 // A scan in two passes: a sample of every table first, so that the thresholds are near their end before most rows come.
-enum { MRL_BLOCKS_ALL = 0, MRL_BLOCKS_SAMPLE = 1, MRL_BLOCKS_REST = 2, MRL_SAMPLE_STEP = 16 };
+// Every sixteenth run of four blocks; a processor that reads ahead loses its way when single blocks are left out.
+enum { MRL_BLOCKS_ALL = 0, MRL_BLOCKS_SAMPLE = 1, MRL_BLOCKS_REST = 2, MRL_SAMPLE_STEP = 16, MRL_SAMPLE_RUN = 4 };
 
 void mrl_selection_init(int path, mrl_selection *selection, mrl_candidate *items, uint32_t capacity, uint32_t keep);
 // Keeps the best `rank` of what came so far, fewer than `keep`: a guess at the final threshold. Where a scan ends with
