@@ -57,17 +57,23 @@ package func rescore(
     var found: [Int] = []
     rows.reserveCapacity(ids.count)
     found.reserveCapacity(ids.count)
-    // What one pass reads, the one before it asks for: ids, then what is known of the rows at their places.
-    let ahead = 8
-    for candidate in 0..<min(ahead, ids.count) { shard(candidate)?.expect(ids[candidate]) }
+    // What one pass reads, the one before it asks for.
+    let shards = ids.indices.map(shard)
+    var near = zip(ids, shards).map { $1?.guess(of: $0) ?? 0 }
+    for _ in 0..<2 {
+        for (candidate, id) in ids.enumerated() {
+            if let shard = shards[candidate] { near[candidate] = shard.nearer(id, from: near[candidate]) }
+        }
+    }
     let places = ids.indices.map { candidate -> Int? in
-        if candidate + ahead < ids.count { shard(candidate + ahead)?.expect(ids[candidate + ahead]) }
-        let place = shard(candidate)?.place(of: ids[candidate])
-        if let place { shard(candidate)?.expectRow(place) }
+        guard let shard = shards[candidate], let place = shard.place(of: ids[candidate], near: near[candidate]) else {
+            return nil
+        }
+        shard.expectRow(place)
         return place
     }
     for (candidate, place) in places.enumerated() {
-        guard let place, let shard = shard(candidate), shard.isHeld(place) else { continue }
+        guard let place, let shard = shards[candidate], shard.isHeld(place) else { continue }
         precondition(shard.dimensions == query.vector.count, "a query of another size")
         versions[candidate] = shard.version(at: place)
         rows.append(shard.row(place))

@@ -147,11 +147,18 @@ public final class VectorShard {
         return directory.position(of: id)
     }
 
+    /// About where a row is; see ``RowDirectory/guess(of:)``, also for the next two.
+    @inline(__always)
+    func guess(of id: Int64) -> Int { cached == nil ? directory.guess(of: id) : 0 }
+
+    @inline(__always)
+    func nearer(_ id: Int64, from place: Int) -> Int { cached == nil ? directory.nearer(id, from: place) : 0 }
+
     /// Where a row is, or was before it was removed; see ``isHeld(_:)``.
     @inline(__always)
-    func place(of id: Int64) -> Int? {
+    func place(of id: Int64, near place: Int) -> Int? {
         if let cached { return cached.slot(of: id) }
-        return directory.place(of: id)
+        return directory.place(of: id, near: place)
     }
 
     /// What is known of the row at a place is about to be read.
@@ -163,12 +170,6 @@ public final class VectorShard {
     /// The row at a place is there.
     @inline(__always)
     func isHeld(_ place: Int) -> Bool { cached != nil || directory.isLive(place) }
-
-    /// A row is about to be looked up.
-    @inline(__always)
-    func expect(_ id: Int64) {
-        if cached == nil { directory.expect(id) }
-    }
 
     @inline(__always)
     func version(at position: Int) -> UInt32 { cached?.version(position) ?? directory.versions[position] }

@@ -198,11 +198,46 @@ package final class RowDirectory: RowColumns {
     /// The position of an id, there or a hole.
     private func entry(of id: Int64) -> Int? {
         guard count > 0, id <= greatest else { return nil }
+        return place(of: id, near: nearer(id, from: guess(of: id)))
+    }
+
+    // MARK: Many ids at once
+
+    /// About where an id is among those in order; what is there is asked for.
+    ///
+    /// Whoever looks for many ids does so step by step for all of them: guess, ``nearer(_:from:)`` twice, then
+    /// ``place(of:near:)``. No look at memory waits for another then.
+    package func guess(of id: Int64) -> Int {
+        guard sortedCount > 0 else { return 0 }
         let ids = idColumn.base
-        if let found = Self.search(sortedCount, { ids[$0] }, for: id) { return found }
+        let (first, last) = (Double(ids[0]), Double(ids[sortedCount - 1]))
+        // Ids are spread over their range nearly evenly.
+        let share = (Double(id) - first) / max(1, last - first)
+        let place = min(sortedCount - 1, max(0, Int(min(1, max(0, share)) * Double(sortedCount - 1))))
+        mrl_prefetch(ids + place)
+        return place
+    }
+
+    /// Goes on to where an even spread from a place on has the id.
+    package func nearer(_ id: Int64, from place: Int) -> Int {
+        guard sortedCount > 0 else { return 0 }
+        let ids = idColumn.base
+        let distance = Double(id) - Double(ids[place])
+        if distance == 0 { return place }
+        let perID = Double(sortedCount - 1) / max(1, Double(ids[sortedCount - 1]) - Double(ids[0]))
+        let step = max(-Double(sortedCount), min(Double(sortedCount), distance * perID))
+        let next = min(sortedCount - 1, max(0, place + Int(step)))
+        mrl_prefetch(ids + next)
+        return next
+    }
+
+    /// Where an id is, there or a hole, the sooner the nearer the place is; nil where it was never placed.
+    package func place(of id: Int64, near place: Int) -> Int? {
+        let ids = idColumn.base
+        if let found = Self.search(sortedCount, { ids[$0] }, for: id, from: place) { return found }
         for run in runs {
             if let found = run.withUnsafeBufferPointer({ run in
-                Self.search(run.count, { ids[Int(run[$0])] }, for: id).map { Int(run[$0]) }
+                Self.search(run.count, { ids[Int(run[$0])] }, for: id, from: run.count / 2).map { Int(run[$0]) }
             }) {
                 return found
             }
@@ -211,20 +246,11 @@ package final class RowDirectory: RowColumns {
         return nil
     }
 
-    /// Ids are spread over their range nearly evenly: the search begins where an even spread has them, goes on where an
-    /// even spread from there has them, and then widens.
+    /// Widens around a place until the id is inside, then halves.
     @inline(__always)
-    private static func search(_ count: Int, _ idAt: (Int) -> Int64, for id: Int64) -> Int? {
-        guard count > 0 else { return nil }
-        let (first, last) = (idAt(0), idAt(count - 1))
-        guard id >= first, id <= last else { return nil }
-        var low = guess(of: id, from: first, to: last, count)
-        let perID = Double(count - 1) / max(1, Double(last) - Double(first))
-        for _ in 0..<2 {
-            let held = idAt(low)
-            if held == id { return low }
-            low = min(count - 1, max(0, low + Int((Double(id) - Double(held)) * perID)))
-        }
+    private static func search(_ count: Int, _ idAt: (Int) -> Int64, for id: Int64, from place: Int) -> Int? {
+        guard count > 0, id >= idAt(0), id <= idAt(count - 1) else { return nil }
+        var low = place
         var length: Int
         var step = 4
         if idAt(low) <= id {
@@ -239,7 +265,7 @@ package final class RowDirectory: RowColumns {
                 low = max(0, low - step)
                 step *= 2
             } while low > 0 && idAt(low) > id
-            length = min(step / 2, above - low)
+            length = above - low
         }
         while length > 1 {
             let half = length / 2
@@ -248,23 +274,6 @@ package final class RowDirectory: RowColumns {
         }
         return idAt(low) == id ? low : nil
     }
-
-    private static func guess(of id: Int64, from first: Int64, to last: Int64, _ count: Int) -> Int {
-        let share = (Double(id) - Double(first)) / max(1, Double(last) - Double(first))
-        return min(count - 1, max(0, Int(share * Double(count - 1))))
-    }
-
-    /// The row with this id is about to be looked up.
-    package func expect(_ id: Int64) {
-        guard sortedCount > 0 else { return }
-        let ids = idColumn.base
-        let (first, last) = (ids[0], ids[sortedCount - 1])
-        guard id >= first, id <= last else { return }
-        mrl_prefetch(ids + Self.guess(of: id, from: first, to: last, sortedCount))
-    }
-
-    /// Where an id is, there or a hole; nil where it was never placed.
-    package func place(of id: Int64) -> Int? { entry(of: id) }
 
     /// What is known of the row at a position is about to be read.
     package func expectRow(_ position: Int) {
