@@ -63,7 +63,7 @@ final class BoundsKeeper: @unchecked Sendable {
     /// Whether rows were coded, and all that were tried had room.
     private func run(_ key: HoldingKey) -> Bool {
         let start = ServiceProcess.monotonicMicroseconds()
-        let shards = table.readyShards(of: key).values.filter(\.isWhole).sorted { $0.shard < $1.shard }
+        let shards = table.readyShards(of: key).compactMap { $0 }.filter(\.isWhole)
         let counts = shards.map { shard in shard.withRows { $0.rowCount } }
         let rowCount = counts.reduce(0, +)
         guard rowCount >= Self.rowsMin, let shape = table.shape(of: key),

@@ -57,10 +57,12 @@ struct Reranker: Sendable {
         _ body: ([VectorShard?]) -> R
     ) -> R {
         let ready = table.readyShards(of: key)
-        let wanted = Set(shards).sorted().compactMap { ready[$0] }
+        var isWanted = [Bool](repeating: false, count: ready.count)
+        for shard in shards where Int(shard) < isWanted.count { isWanted[Int(shard)] = true }
+        let wanted = ready.indices.compactMap { isWanted[$0] ? ready[$0] : nil }
         table.yieldToFollowers()
         return HeldShard.withRows(of: wanted) { lent in
-            var held = [VectorShard?](repeating: nil, count: Slots.shardCount)
+            var held = [VectorShard?](repeating: nil, count: ready.count)
             for shard in lent { held[Int(shard.shard)] = shard.rows }
             return body(held)
         }

@@ -9,6 +9,9 @@ import WorkerRuntime
 struct ShortlistSearcher: Sendable {
     /// Queries in one scan; more would make the first of them wait for the last.
     static let queriesMax = 256
+    /// The same where each query looks at rows of its own and batches save little: whoever works on the answers need not
+    /// wait.
+    static let indexedQueriesMax = 16
 
     let table: ShardTable<HeadShard>
     let trainer: Trainer
@@ -22,8 +25,11 @@ struct ShortlistSearcher: Sendable {
 
     @Sendable func serve(_ batch: [WorkerRequest], _ desk: RequestDesk) {
         for group in SearchGroup.grouping(batch, queryLimit: Self.queriesMax) {
-            desk.answer(search(group))
-            desk.progressed()
+            let isIndexed = (table.shape(of: group.key.holding)?.index.kind ?? .flat) != .flat
+            for part in group.parts(queryLimit: isIndexed ? Self.indexedQueriesMax : Self.queriesMax) {
+                desk.answer(search(part))
+                desk.progressed()
+            }
         }
         desk.answer(
             batch.compactMap { request in

@@ -48,6 +48,7 @@ public struct ShardDirectory: Sendable {
 
     /// Routes of holdings whose every shard has at most one replica that answers: nothing to choose by load.
     private var onlyRoutes: [Holding: Route] = [:]
+    private var rowCounts: [Holding: Int] = [:]
 
     /// Shards by the worker that is asked for them, and shards that nobody can answer for.
     public struct Route: Sendable {
@@ -86,6 +87,7 @@ public struct ShardDirectory: Sendable {
         }
         for (holding, shards) in replicas {
             let answering = shards.map { $0.filter { $0.state == .ready || $0.state == .draining } }
+            rowCounts[holding] = answering.reduce(0) { $0 + ($1.map(\.rows).max() ?? 0) }
             guard answering.allSatisfy({ $0.count <= 1 }) else { continue }
             onlyRoutes[holding] = route(holding, shards: 0..<UInt16(Slots.shardCount)) { _ in 0 }
         }
@@ -113,9 +115,7 @@ public struct ShardDirectory: Sendable {
     }
 
     /// Rows of the collection: by shard the most that any replica holds that can answer.
-    public func rows(_ holding: Holding) -> Int {
-        (0..<UInt16(Slots.shardCount)).reduce(0) { $0 + (ready(holding, shard: $1).map(\.rows).max() ?? 0) }
-    }
+    public func rows(_ holding: Holding) -> Int { rowCounts[holding] ?? 0 }
 
     /// Rows of the collection that are loaded, also those of shards that cannot answer yet.
     public func loadedRows(_ holding: Holding) -> Int {

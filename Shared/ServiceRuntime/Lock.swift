@@ -26,6 +26,14 @@ public final class Lock: @unchecked Sendable {
         defer { pthread_mutex_unlock(mutex) }
         return try body()
     }
+
+    /// Runs `body` while no other thread is in a `withLock` of any of `locks`; all callers must name them in the same
+    /// order.
+    public static func withAll<Result>(_ locks: [Lock], _ body: () throws -> Result) rethrows -> Result {
+        for lock in locks { pthread_mutex_lock(lock.mutex) }
+        defer { for lock in locks.reversed() { pthread_mutex_unlock(lock.mutex) } }
+        return try body()
+    }
 }
 
 /// A condition variable that belongs to one lock.

@@ -44,7 +44,7 @@ struct ByteReader {
         try need(count, of: 1)
         defer { offset += count }
         let text = bytes.withUnsafeBufferPointer { all in
-            String(validating: UnsafeBufferPointer(rebasing: all[offset..<offset + count]), as: UTF8.self)
+            String(strictUTF8: UnsafeBufferPointer(rebasing: all[offset..<offset + count]))
         }
         guard let text else { throw .badPayload("a text is no valid UTF-8") }
         return text
@@ -89,4 +89,14 @@ struct ByteWriter {
     mutating func writeZeros(_ count: Int) { bytes.append(contentsOf: repeatElement(0, count: count)) }
 
     mutating func writeText(_ text: String) { bytes.append(contentsOf: text.utf8) }
+}
+
+extension String {
+    /// The bytes as text; nil where they are no valid UTF-8.
+    ///
+    /// `String(validating:as:)` says the same, and looks up generic types for each text.
+    init?(strictUTF8 bytes: UnsafeBufferPointer<UInt8>) {
+        guard let text = try? UTF8Span(validating: bytes.span) else { return nil }
+        self.init(copying: text)
+    }
 }

@@ -171,7 +171,7 @@ public struct JSONParser {
             position += 1
             switch byte {
             case 0x22:
-                guard let string = String(validating: text, as: UTF8.self) else {
+                guard let string = text.withUnsafeBufferPointer(String.init(strictUTF8:)) else {
                     throw JSONError(offset: first - start, message: "string is no valid UTF-8")
                 }
                 return string
@@ -304,7 +304,7 @@ public struct JSONParser {
     /// The bytes of `range` as text.
     func string(_ range: Range<Int>) throws(JSONError) -> String {
         let text = bytes.withUnsafeBufferPointer { all in
-            String(validating: UnsafeBufferPointer(rebasing: all[range]), as: UTF8.self)
+            String(strictUTF8: UnsafeBufferPointer(rebasing: all[range]))
         }
         guard let text else { throw JSONError(offset: range.lowerBound - start, message: "string is no valid UTF-8") }
         return text

@@ -133,15 +133,14 @@ public final class HeldShard<Rows: HeldRows>: @unchecked Sendable {
 
     /// Lends the rows of several shards at once, in the order given; all callers must use the same order.
     public static func withRows<R>(of shards: [HeldShard], _ body: ([(shard: UInt16, rows: Rows)]) -> R) -> R {
+        var locks: [Lock] = []
         var lent: [(shard: UInt16, rows: Rows)] = []
+        locks.reserveCapacity(shards.count)
         lent.reserveCapacity(shards.count)
-        func lend(_ index: Int) -> R {
-            if index == shards.count { return body(lent) }
-            return shards[index].lock.withLock {
-                lent.append((shards[index].shard, shards[index].rows))
-                return lend(index + 1)
-            }
+        for shard in shards {
+            locks.append(shard.lock)
+            lent.append((shard.shard, shard.rows))
         }
-        return lend(0)
+        return Lock.withAll(locks) { body(lent) }
     }
 }

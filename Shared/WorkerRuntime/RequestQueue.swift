@@ -150,6 +150,21 @@ public struct SearchGroup: Sendable {
         return all
     }
 
+    /// The same requests in groups of no more than so many queries, or of one request.
+    public func parts(queryLimit: Int) -> [SearchGroup] {
+        if queryCount <= queryLimit { return [self] }
+        var parts: [SearchGroup] = []
+        for member in members {
+            if let last = parts.last, last.queryCount + member.command.queryCount <= queryLimit {
+                parts[parts.count - 1].members.append(member)
+                parts[parts.count - 1].queryCount += member.command.queryCount
+            } else {
+                parts.append(SearchGroup(key: key, members: [member], queryCount: member.command.queryCount))
+            }
+        }
+        return parts
+    }
+
     /// HITS for every member, each with its own queries' rows.
     ///
     /// - Parameters:

@@ -33,7 +33,8 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
     /// Followers pass through here to get at a shard's lock, and computing threads before they take any: without it a
     /// computing thread that takes the same locks again and again would starve the followers.
     private let turnstile = Lock()
-    private var holdings: [HoldingKey: Holding] = [:]
+    private var holdings: [HoldingKey: Holding] = [:] { didSet { ready = [:] } }
+    private var ready: [HoldingKey: [HeldShard<Rows>?]] = [:]
     /// To be let go, with the epoch of the first map that did not list them.
     private var released: [ShardKey: UInt64] = [:]
     private var epoch: UInt64 = 0
@@ -95,15 +96,19 @@ public final class ShardTable<Rows: HeldRows>: @unchecked Sendable {
         }
     }
 
-    /// All ready shards of a collection, whatever the generation; of two copies the one at `key`'s generation.
-    public func readyShards(of key: HoldingKey) -> [UInt16: HeldShard<Rows>] {
+    /// By shard, what is ready of a collection, whatever the generation; of two copies the one at `key`'s.
+    ///
+    /// It is put together once for all that ask before anything changes.
+    public func readyShards(of key: HoldingKey) -> [HeldShard<Rows>?] {
         lock.withLock {
-            var found: [UInt16: HeldShard<Rows>] = [:]
+            if let known = ready[key] { return known }
+            var found = [HeldShard<Rows>?](repeating: nil, count: Slots.shardCount)
             for (other, holding) in holdings where other.collection == key.collection {
-                for (shard, entry) in holding.entries where entry.state == .ready {
-                    if found[shard] == nil || other == key { found[shard] = entry.held }
+                for (shard, entry) in holding.entries where entry.state == .ready && Int(shard) < found.count {
+                    if found[Int(shard)] == nil || other == key { found[Int(shard)] = entry.held }
                 }
             }
+            ready[key] = found
             return found
         }
     }

@@ -48,7 +48,7 @@ struct PartialShardTests {
     }
 
     private func held(_ shard: UInt16) -> [Int64: UInt32]? {
-        table.readyShards(of: key)[shard]?.withRows { $0.ids }
+        table.readyShards(of: key)[Int(shard)]?.withRows { $0.ids }
     }
 
     @Test("are ready, but not scanned, and count for the map with all that they stand for")

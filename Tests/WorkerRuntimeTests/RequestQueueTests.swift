@@ -83,6 +83,17 @@ struct RequestQueueTests {
         let wide = (1...40).map { search(UInt64($0), keep: 10_000, count: 10) }
         #expect(SearchGroup.grouping(wide, queryLimit: 256).map(\.queryCount) == [100, 100, 100, 100])
     }
+
+    @Test("fall into parts of few queries, in their order; a request alone is always one")
+    func parts() {
+        let requests = [2, 2, 7, 1, 1, 3].enumerated().map { search(UInt64($0 + 1), count: $1) }
+        let group = SearchGroup.grouping(requests, queryLimit: 100)[0]
+        let parts = group.parts(queryLimit: 4)
+        #expect(parts.map { $0.members.map(\.request.origin.request) } == [[1, 2], [3], [4, 5], [6]])
+        #expect(parts.map(\.queryCount) == [4, 7, 2, 3])
+        #expect(parts.flatMap(\.queries) == group.queries)
+        #expect(group.parts(queryLimit: 16).count == 1)
+    }
 }
 
 /// A search of a worker, of one collection.
