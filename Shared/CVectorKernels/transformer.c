@@ -84,6 +84,8 @@ static const transformer_kernels *kernels_of(int path) {
     case MRL_PATH_AVX512VNNI:
     case MRL_PATH_AMX: return &kernels_avx512;
     }
+#else
+    (void)path;
 #endif
     return &kernels_portable;
 }
@@ -115,6 +117,8 @@ static const linear_kernels *linear_of(int path) {
     case MRL_PATH_AVX512VNNI: return has_bfloats() ? &linear_avx512bf16 : &linear_avx512;
     case MRL_PATH_AMX: return has_bfloat_tiles() ? &linear_amx : has_bfloats() ? &linear_avx512bf16 : &linear_avx512;
     }
+#else
+    (void)path;
 #endif
     return &linear_portable;
 }
