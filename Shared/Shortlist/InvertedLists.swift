@@ -13,6 +13,7 @@ public final class InvertedLists: @unchecked Sendable {
     public let coarse: CoarseLists
     let rows: BlockedRows
     private let columns: PlacedColumns
+    private let path: KernelPath
     private let needsOrder: @Sendable () -> Void
     private let lock = ReadWriteLock()
     /// Of each list in turn, then of none.
@@ -44,8 +45,22 @@ public final class InvertedLists: @unchecked Sendable {
     ///   - shape: Widths, precision, similarity and signs.
     ///   - coarse: The centroids of the shape's generation.
     ///   - needsOrder: Called on a writer's thread when ``putInOrder()`` should be called on another.
-    public init(shape: CollectionShape, coarse: CoarseLists, needsOrder: @escaping @Sendable () -> Void = {}) {
+    public convenience init(
+        shape: CollectionShape,
+        coarse: CoarseLists,
+        needsOrder: @escaping @Sendable () -> Void = {}
+    ) {
+        self.init(shape: shape, coarse: coarse, path: .current, needsOrder: needsOrder)
+    }
+
+    package init(
+        shape: CollectionShape,
+        coarse: CoarseLists,
+        path: KernelPath,
+        needsOrder: @escaping @Sendable () -> Void = {}
+    ) {
         self.coarse = coarse
+        self.path = path
         self.needsOrder = needsOrder
         columns = PlacedColumns()
         rows = BlockedRows(
@@ -350,28 +365,6 @@ public final class InvertedLists: @unchecked Sendable {
         probed: [[UInt32]],
         part: Int = 0,
         of parts: Int = 1
-    ) -> [ShortlistColumns] {
-        search(
-            shards: shards,
-            queries: queries,
-            queryCount: queryCount,
-            steps: steps,
-            probed: probed,
-            part: part,
-            of: parts,
-            path: .current
-        )
-    }
-
-    package func search(
-        shards: [(shard: UInt16, owner: UInt16)],
-        queries: Span<Float>,
-        queryCount: Int,
-        steps: [ResolvedPlan.Step],
-        probed: [[UInt32]],
-        part: Int = 0,
-        of parts: Int = 1,
-        path: KernelPath
     ) -> [ShortlistColumns] {
         precondition(!steps.isEmpty && probed.count == queryCount, "a step, and lists for every query")
         let prepared = steps.map { PreparedStep($0, heads: queries, count: queryCount, shape: rows, path: path) }

@@ -57,9 +57,6 @@ public final class ListShard {
         lists.seal(owner: owner)
     }
 
-    /// Whether a row is held.
-    public func contains(id: Int64) -> Bool { version(of: id) != nil }
-
     /// The version of a row that is held.
     public func version(of id: Int64) -> UInt32? {
         settle()

@@ -310,6 +310,7 @@ private final class ListedTable {
         let lists = InvertedLists(
             shape: Tests.shape(shape.precision, shape.similarity, holdsSigns: true),
             coarse: coarse,
+            path: shape.path,
             needsOrder: { [orders] in orders.count.add(1, ordering: .relaxed) }
         )
         self.lists = lists
@@ -362,8 +363,7 @@ private final class ListedTable {
                 queries: flat.span,
                 queryCount: queries.count,
                 steps: [step],
-                probed: probed,
-                path: shape.path
+                probed: probed
             )
             for (query, vector) in queries.enumerated() {
                 func near(_ vector: [Float]) -> [Int] {
